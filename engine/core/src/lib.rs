@@ -1,0 +1,7 @@
+//! Everything of a core that is pure.
+pub mod command;
+pub mod journal;
+pub mod placement;
+pub mod sessions;
+pub mod shard;
+pub mod state_machine;

@@ -1,0 +1,3 @@
+//! One replica of one Raft group.
+pub mod entry;
+pub mod ids;
