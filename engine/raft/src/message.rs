@@ -59,6 +59,10 @@ pub enum Body {
         commit: Index,
         /// The read round this beat belongs to (rule 9); rounds only grow within a term.
         round: u64,
+        /// The lowest match index over all members, learners included: every member holds the log durably up to
+        /// here, so nobody needs it from a peer. A follower keeps the highest it was told in the present term
+        /// (`Replica::settled`; a leader computes its own); hosts compact no further.
+        settled: Index,
     },
     /// The answer to [`Body::Heartbeat`].
     HeartbeatReply {

@@ -1,1 +1,306 @@
-//! To come.
+//! All groups of one core: told one [`Event`] at a time, it fills one [`Effects`].
+//!
+//! A turn is any number of `handle` calls and then one `finish`. `handle` steps the group concerned at
+//! once; `finish` lets every touched group emit what the turn has gathered (one AppendEntries per peer for
+//! many proposals), and moves it into the effects. Nothing that promises durability is among the effects
+//! before the persist number it belongs to has come back as [`Event::Persisted`] (rule 1).
+//!
+//! Lives on one core. Knows no socket, file, clock or thread; the same code runs in the simulation.
+
+pub mod effects;
+pub mod event;
+mod group;
+mod serve;
+mod waiting;
+
+pub use effects::{Answer, Effects, Refused};
+pub use event::{Event, Query, Ticket};
+pub use group::{GroupStart, GroupView, Serving};
+
+use crate::command::Limits;
+use crate::placement::map::ClusterMap;
+use crate::placement::ring::Ring;
+use effects::Persist;
+use group::Group;
+use raft::ids::GroupId;
+use raft::message::{Body, Message};
+use raft::ready::Ready;
+use raft::replica::Persisted;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Settings of a shard; times are in ticks of the raft clock.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The number of this node.
+    pub node: u16,
+    /// Where the random draws of this core start; the group's number is mixed in.
+    pub seed: u64,
+    /// The election timeout E.
+    pub election_ticks: u32,
+    /// Between two heartbeats.
+    pub heartbeat_ticks: u32,
+    /// AppendEntries in flight to one peer of one group.
+    pub inflight_messages_max: usize,
+    /// Bytes of entries in flight to one peer of one group.
+    pub inflight_bytes_max: usize,
+    /// Bytes of entries in one AppendEntries.
+    pub append_bytes_max: usize,
+    /// Bytes of durable and applied entries a group keeps in memory for slow peers.
+    pub window_bytes_max: usize,
+    /// Bytes of uncommitted proposals of one group; above it writes are refused as busy.
+    pub uncommitted_bytes_max: usize,
+    /// Bytes handed to the store and not yet applied, over all groups: above it nothing more is handed over.
+    pub apply_bytes_max: usize,
+    /// Bytes of entries in one run for the store.
+    pub run_bytes_max: usize,
+    /// Requests of one group that wait for an answer; above it they are refused as busy.
+    pub waiting_max: usize,
+    /// A log longer than this many applied entries is compacted.
+    pub snapshot_entries: u64,
+    /// A log longer than this many bytes is compacted.
+    pub snapshot_log_bytes: u64,
+    /// Sizes of keys, values and batches.
+    pub limits: Limits,
+}
+
+/// All groups of one core.
+#[derive(Debug)]
+pub struct Shard {
+    options: Options,
+    ring: Ring,
+    groups: BTreeMap<GroupId, Group>,
+    /// Groups touched in this turn.
+    touched: Vec<GroupId>,
+    /// What waits for the disk, in the order of its persist numbers.
+    held: VecDeque<Held>,
+    persist_number: u64,
+    next_token: u64,
+    apply_bytes: usize,
+    draining: bool,
+    disk_full: bool,
+    sync_wanted: bool,
+    ticks: u64,
+    scratch: Ready,
+}
+
+/// What one group's Ready keeps back until the disk has the rest of it.
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    group: GroupId,
+    messages: Vec<Message>,
+    persisted: Persisted,
+}
+
+impl Shard {
+    /// The shard of a core that holds `starts`, under the routing of `map`.
+    pub fn new(options: Options, map: &ClusterMap, starts: Vec<GroupStart>) -> Shard {
+        let groups = starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
+        Shard {
+            ring: map.ring(),
+            options,
+            groups,
+            touched: Vec::new(),
+            held: VecDeque::new(),
+            persist_number: 0,
+            next_token: 0,
+            apply_bytes: 0,
+            draining: false,
+            disk_full: false,
+            sync_wanted: false,
+            ticks: 0,
+            scratch: Ready::default(),
+        }
+    }
+
+    /// Takes one event. Its effects are complete only after [`Shard::finish`].
+    pub fn handle(&mut self, event: Event<'_>, effects: &mut Effects) {
+        match event {
+            Event::Tick => self.tick(),
+            Event::Message { group, message } => self.message(group, message),
+            Event::Write { ticket, group, command } => self.write(ticket, group, command, effects),
+            Event::Read { ticket, group, query, stale } => self.read(ticket, group, query, stale, effects),
+            Event::Persisted { through } => self.persisted(through, effects),
+            Event::Applied { run, bytes } => {
+                self.apply_bytes = self.apply_bytes.checked_sub(bytes).expect("a run is applied once");
+                if let Some(group) = self.touch(run.group) {
+                    group.applied(run, effects);
+                }
+                // Room in the store's queue may let any group go on.
+                let lagging: Vec<GroupId> =
+                    self.groups.iter().filter(|(_, group)| group.has_unapplied()).map(|(id, _)| *id).collect();
+                self.touched.extend(lagging);
+            }
+            Event::Fetched { group, peer, entries } => {
+                if let Some(group) = self.touch(group) {
+                    group.fetched(peer, entries);
+                }
+            }
+            Event::Replayed { group, entries } => {
+                let mut bytes = 0;
+                if let Some(group) = self.touch(group) {
+                    bytes = group.replayed(entries, effects);
+                }
+                self.apply_bytes += bytes;
+            }
+            Event::StoreSynced { durable } => self.store_synced(durable, effects),
+            Event::PeerLost { node } => {
+                let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+                for id in ids {
+                    self.touch(id).expect("it was listed").peer_lost(node);
+                }
+            }
+            Event::Drain => {
+                self.draining = true;
+                self.hand_over();
+            }
+            Event::DiskFull(full) => self.disk_full = full,
+        }
+    }
+
+    /// Ends a turn: every touched group emits what it has gathered.
+    pub fn finish(&mut self, effects: &mut Effects) {
+        let mut number = None;
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        let touched = std::mem::take(&mut self.touched);
+        for &id in &touched {
+            let group = self.groups.get_mut(&id).expect("a touched group exists");
+            group.collect(&mut self.scratch);
+            let ready = &mut self.scratch;
+            let promises = !ready.send_after_persist.is_empty();
+            effects.messages.extend(ready.send.drain(..).map(|message| (id, message)));
+            if ready.must_persist() {
+                let number = *number.get_or_insert_with(|| {
+                    self.persist_number += 1;
+                    self.persist_number
+                });
+                let persisted = group.persisted_by(ready);
+                let log_start = ready.log_start.take().map(|start| (start, group.membership_bytes()));
+                let messages = std::mem::take(&mut ready.send_after_persist);
+                self.held.push_back(Held { number, group: id, messages, persisted });
+                effects.persist.push(Persist {
+                    group: id,
+                    hard_state: ready.hard_state.take(),
+                    log_start,
+                    entries: std::mem::take(&mut ready.entries),
+                });
+            } else if promises {
+                let messages = std::mem::take(&mut ready.send_after_persist);
+                if self.held.is_empty() {
+                    // Whatever these promise is durable already.
+                    effects.messages.extend(messages.into_iter().map(|message| (id, message)));
+                } else {
+                    let number = self.persist_number;
+                    self.held.push_back(Held { number, group: id, messages, persisted: Persisted::default() });
+                }
+            }
+            effects.fetch.extend(ready.fetch.drain(..).map(|fetch| (id, fetch)));
+            effects.snapshots.extend(ready.snapshots.drain(..).map(|wanted| (id, wanted)));
+            group.settle(ready, effects);
+            if self.apply_bytes < self.options.apply_bytes_max {
+                self.apply_bytes += group.hand_to_store(&self.options, effects);
+            }
+            self.scratch.commit = None;
+            debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
+        }
+        if let Some(number) = number {
+            effects.persist_number = number;
+        }
+        if std::mem::take(&mut self.sync_wanted) {
+            effects.want_store_sync = true;
+        }
+        self.touched = touched;
+        self.touched.clear();
+    }
+
+    /// What is to be seen of each group, by ascending id.
+    pub fn views(&self) -> impl Iterator<Item = GroupView> + '_ {
+        self.groups.values().map(Group::view)
+    }
+
+    /// How many groups this core leads.
+    pub fn led(&self) -> usize {
+        self.groups.values().filter(|group| group.leads()).count()
+    }
+
+    /// Whether every group has applied what was committed when the node started.
+    pub fn caught_up(&self) -> bool {
+        self.groups.values().all(|group| !group.has_unapplied())
+    }
+
+    /// Whether something waits for the disk or the store.
+    pub fn is_quiet(&self) -> bool {
+        self.held.is_empty() && self.apply_bytes == 0
+    }
+
+    /// The group and its replica, for checkers that stand outside.
+    pub fn replica(&self, group: GroupId) -> Option<&raft::Replica> {
+        self.groups.get(&group).map(|group| &group.replica)
+    }
+
+    fn touch(&mut self, id: GroupId) -> Option<&mut Group> {
+        let group = self.groups.get_mut(&id)?;
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
+        Some(group)
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
+        for (id, group) in &mut self.groups {
+            group.tick();
+            if balance {
+                group.return_to_preferred();
+            }
+            if group.is_touched() {
+                self.touched.push(*id);
+            }
+            self.sync_wanted |= group.wants_sync(&self.options);
+        }
+        if self.draining {
+            self.hand_over();
+        }
+    }
+
+    fn message(&mut self, id: GroupId, message: Message) {
+        // A node that is leaving takes no leadership back, and a full disk no entries; beats keep it in the group.
+        if self.draining && matches!(message.body, Body::TimeoutNow) {
+            return;
+        }
+        if self.disk_full && matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty()) {
+            return;
+        }
+        if let Some(group) = self.touch(id) {
+            group.step(message);
+        }
+    }
+
+    fn persisted(&mut self, through: u64, effects: &mut Effects) {
+        assert!(through <= self.persist_number, "{through} was never handed out, {} was", self.persist_number);
+        while self.held.front().is_some_and(|held| held.number <= through) {
+            let held = self.held.pop_front().expect("there is a front");
+            effects.messages.extend(held.messages.into_iter().map(|message| (held.group, message)));
+            if let Some(group) = self.touch(held.group) {
+                group.persisted(held.persisted);
+            }
+        }
+    }
+
+    fn store_synced(&mut self, durable: Vec<(GroupId, raft::entry::LogId)>, effects: &mut Effects) {
+        for (id, applied) in durable {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.store_synced(applied, effects);
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| group.leads()).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.touch(id).expect("it was listed").hand_over();
+        }
+    }
+}

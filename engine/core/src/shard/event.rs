@@ -1,0 +1,110 @@
+//! What a shard is told, one thing at a time.
+
+use crate::state_machine::AppliedRun;
+use raft::entry::Entry;
+use raft::ids::{GroupId, ReplicaId};
+use raft::message::Message;
+
+/// Who waits for an answer: a connection of this core and the number it gave the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    /// The connection, as the rim numbers it.
+    pub connection: u64,
+    /// The request, as the client numbered it.
+    pub request: u64,
+}
+
+/// What a reader wants from the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// The value of one key.
+    Get {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Entries of one group in key order.
+    Scan {
+        /// First key wanted.
+        start: Vec<u8>,
+        /// First key not wanted; `None` is the end of the group.
+        end: Option<Vec<u8>>,
+        /// How many entries at most.
+        limit: u32,
+    },
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// One tick of the raft clock has passed.
+    Tick,
+    /// A peer said something to a replica of this core.
+    Message {
+        /// The group it belongs to.
+        group: GroupId,
+        /// What it said; the rim has checked that `from` lives on the node that sent it.
+        message: Message,
+    },
+    /// A client wants a command carried out.
+    Write {
+        /// Who waits.
+        ticket: Ticket,
+        /// The group the client believes responsible.
+        group: GroupId,
+        /// The command as the client encoded it, unchecked.
+        command: &'a [u8],
+    },
+    /// A client wants to read.
+    Read {
+        /// Who waits.
+        ticket: Ticket,
+        /// The group the client believes responsible.
+        group: GroupId,
+        /// What to read.
+        query: Query,
+        /// Whether an old answer from this replica will do.
+        stale: bool,
+    },
+    /// Everything handed out under persist numbers up to this one is durable.
+    Persisted {
+        /// The highest durable number.
+        through: u64,
+    },
+    /// The store has applied a run.
+    Applied {
+        /// What it did.
+        run: AppliedRun,
+        /// The bytes the run was charged with when it was handed out.
+        bytes: usize,
+    },
+    /// Old entries for a peer have been read from the journal; `None`: they could not be read now.
+    Fetched {
+        /// The group.
+        group: GroupId,
+        /// The peer they are for.
+        peer: ReplicaId,
+        /// The entries, contiguous from the one asked for.
+        entries: Option<Vec<Entry>>,
+    },
+    /// Old entries for this replica's own store have been read from the journal.
+    Replayed {
+        /// The group.
+        group: GroupId,
+        /// The entries, contiguous from the one asked for.
+        entries: Vec<Entry>,
+    },
+    /// The store has synced: what it had applied of each group by then is durable.
+    StoreSynced {
+        /// Per group the applied index that is durable now.
+        durable: Vec<(GroupId, raft::entry::LogId)>,
+    },
+    /// The connection to a peer node was lost.
+    PeerLost {
+        /// Its number.
+        node: u16,
+    },
+    /// Hand every leadership over: the node is about to stop.
+    Drain,
+    /// The disk is nearly full (`true`) or has room again.
+    DiskFull(bool),
+}

@@ -1,0 +1,361 @@
+//! One group as its core sees it: the replica, who waits for it, and how far the store is.
+
+use super::effects::{Effects, Refused, Replay};
+use super::event::{Query, Ticket};
+use super::waiting::Waiting;
+use super::Options;
+use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
+use raft::entry::{Entry, EntryKind, LogId};
+use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::message::Message;
+use raft::ready::Ready;
+use raft::replica::{Persisted, ProposeError, Restored, Role};
+use raft::Replica;
+
+/// What a replica may do with the state it found at start (DESIGN: recovery cases).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// Log and store are sound.
+    Whole,
+    /// The log is sound, the store is not: it votes and appends, never campaigns, applies or serves.
+    Hollow,
+    /// The log cannot be proved complete: it says nothing at all under this id (rule 7).
+    Amnesiac,
+}
+
+/// One group at the start of a core.
+#[derive(Debug)]
+pub struct GroupStart {
+    /// The group.
+    pub group: GroupId,
+    /// This node's replica of it.
+    pub replica: ReplicaId,
+    /// What the journal and the store hold.
+    pub restored: Restored,
+    /// What it may do.
+    pub serving: Serving,
+    /// The replica that should lead, all else being equal.
+    pub preferred: ReplicaId,
+}
+
+/// What is to be seen of a group from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupView {
+    /// The group.
+    pub group: GroupId,
+    /// This replica.
+    pub replica: ReplicaId,
+    /// What it is now.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// The leader it knows.
+    pub leader: Option<ReplicaId>,
+    /// Its commit index.
+    pub commit: Index,
+    /// What its store has applied.
+    pub applied: Index,
+    /// The first index its log still holds.
+    pub first: Index,
+    /// The last index of its log.
+    pub last: Index,
+    /// What it may do.
+    pub serving: Serving,
+}
+
+#[derive(Debug)]
+pub(super) struct Group {
+    id: GroupId,
+    pub(super) replica: Replica,
+    serving: Serving,
+    preferred: ReplicaId,
+    ready: Ready,
+    waiting: Waiting,
+    /// The highest index handed to the store.
+    handed: Index,
+    applied: LogId,
+    /// A read of old entries for the own store is under way.
+    replaying: bool,
+    /// What the store holds durably.
+    store_durable: LogId,
+    /// Bytes of entries appended since the log was last compacted, about.
+    log_bytes: u64,
+    was_leader: bool,
+    sync_asked_at: Index,
+}
+
+impl Group {
+    pub(super) fn new(options: &Options, start: GroupStart) -> Group {
+        let applied_index = start.restored.applied;
+        let fresh = start.restored.hard_state.term.0 <= 1 && start.restored.last.0 <= 1;
+        let replica = Replica::new(
+            raft::Options {
+                id: start.replica,
+                seed: options.seed ^ (u64::from(start.group.0) << 32) ^ start.replica.0.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                election_ticks: options.election_ticks,
+                heartbeat_ticks: options.heartbeat_ticks,
+                inflight_messages_max: options.inflight_messages_max,
+                inflight_bytes_max: options.inflight_bytes_max,
+                append_bytes_max: options.append_bytes_max,
+                window_bytes_max: options.window_bytes_max,
+                uncommitted_bytes_max: options.uncommitted_bytes_max,
+                may_campaign: start.serving == Serving::Whole,
+            },
+            start.restored,
+        );
+        let applied = LogId { term: replica.term_of(applied_index).unwrap_or_default(), index: applied_index };
+        let mut group = Group {
+            id: start.group,
+            replica,
+            serving: start.serving,
+            preferred: start.preferred,
+            ready: Ready::default(),
+            waiting: Waiting::default(),
+            handed: applied_index,
+            applied,
+            replaying: false,
+            store_durable: applied,
+            log_bytes: 0,
+            was_leader: false,
+            sync_asked_at: applied_index,
+        };
+        if fresh && start.preferred == start.replica && start.serving == Serving::Whole {
+            // A new group need not wait for a timeout to find its leader: the pre-vote still asks.
+            group.replica.campaign(&mut group.ready);
+        }
+        group
+    }
+
+    pub(super) fn serving(&self) -> Serving {
+        self.serving
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.replica.role() == Role::Leader
+    }
+
+    pub(super) fn is_touched(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) fn has_unapplied(&self) -> bool {
+        self.serving == Serving::Whole && self.replica.applicable() > self.handed
+    }
+
+    pub(super) fn membership_bytes(&self) -> Vec<u8> {
+        self.replica.membership().encode()
+    }
+
+    pub(super) fn tick(&mut self) {
+        if self.serving != Serving::Amnesiac {
+            self.replica.tick(&mut self.ready);
+        }
+    }
+
+    pub(super) fn step(&mut self, message: Message) {
+        if self.serving != Serving::Amnesiac {
+            self.replica.step(message, &mut self.ready);
+        }
+    }
+
+    pub(super) fn write(&mut self, ticket: Ticket, command: &[u8], waiting_max: usize) -> Result<(), Refused> {
+        if self.waiting.len() >= waiting_max {
+            return Err(Refused::Busy);
+        }
+        let id = self.replica.propose(command.into(), &mut self.ready).map_err(|error| match error {
+            ProposeError::NotLeader { leader } => Refused::NotLeader(leader),
+            ProposeError::Transferring => Refused::NotLeader(None),
+            ProposeError::Busy { .. } => Refused::Busy,
+        })?;
+        self.waiting.write(id.index, ticket);
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, token: u64, ticket: Ticket, query: Query) -> Result<(), Refused> {
+        let leader = self.replica.leader();
+        self.replica.read(token, &mut self.ready).map_err(|_| Refused::NotLeader(leader))?;
+        self.waiting.read(token, ticket, query);
+        Ok(())
+    }
+
+    pub(super) fn persisted(&mut self, persisted: Persisted) {
+        self.replica.persisted(persisted, &mut self.ready);
+    }
+
+    pub(super) fn fetched(&mut self, peer: ReplicaId, entries: Option<Vec<Entry>>) {
+        match entries {
+            Some(entries) => self.replica.fetched(peer, entries, &mut self.ready),
+            None => self.replica.fetch_failed(peer),
+        }
+    }
+
+    pub(super) fn peer_lost(&mut self, node: u16) {
+        let lost: Vec<ReplicaId> = self.replica.peers().map(|peer| peer.id).filter(|id| id.node() == node).collect();
+        for peer in lost {
+            self.replica.peer_unreachable(peer);
+        }
+    }
+
+    /// Lets the replica emit the turn's messages and moves its Ready out.
+    pub(super) fn collect(&mut self, out: &mut Ready) {
+        if self.serving != Serving::Amnesiac {
+            self.replica.collect(&mut self.ready);
+        }
+        std::mem::swap(out, &mut self.ready);
+        self.log_bytes += out.entries.iter().map(|entry| entry.bytes() as u64).sum::<u64>();
+    }
+
+    /// What the persist of `ready` will have made durable.
+    pub(super) fn persisted_by(&self, ready: &Ready) -> Persisted {
+        Persisted {
+            last: ready.entries.last().map(Entry::id),
+            hard_state: ready.hard_state,
+            log_start: ready.log_start,
+        }
+    }
+
+    /// Reads and roles of `ready`: who waits gets its answer or goes on to the store.
+    pub(super) fn settle(&mut self, ready: &mut Ready, effects: &mut Effects) {
+        for read in ready.reads.drain(..) {
+            self.waiting.confirmed(self.id, read.token, read.index, self.applied.index, effects);
+        }
+        let leader = self.replica.leader().filter(|leader| *leader != self.replica.id());
+        for token in ready.reads_failed.drain(..) {
+            self.waiting.read_failed(token, Refused::NotLeader(leader), effects);
+        }
+        if std::mem::take(&mut ready.role_changed) {
+            let leads = self.leads();
+            if self.was_leader && !leads {
+                self.waiting.fail_writes(effects);
+            }
+            self.was_leader = leads;
+        }
+    }
+
+    /// Hands committed, durable entries to the store; returns the bytes it was charged with.
+    pub(super) fn hand_to_store(&mut self, options: &Options, effects: &mut Effects) -> usize {
+        if self.serving != Serving::Whole || self.replaying {
+            return 0;
+        }
+        // Never beyond min(commit, own durable index): a store is never ahead of its journal (rule 14).
+        let last = self.replica.applicable();
+        if last <= self.handed {
+            return 0;
+        }
+        let from = self.handed.next();
+        match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
+            Some(entries) => self.hand(&entries, effects),
+            None => {
+                self.replaying = true;
+                effects.replay.push(Replay { group: self.id, from, last, bytes_max: options.run_bytes_max });
+                0
+            }
+        }
+    }
+
+    /// Old entries came from the journal: hand them over; returns the bytes charged.
+    pub(super) fn replayed(&mut self, entries: Vec<Entry>, effects: &mut Effects) -> usize {
+        self.replaying = false;
+        // A snapshot may have moved the state past them meanwhile.
+        if entries.first().is_none_or(|first| first.index != self.handed.next()) {
+            return 0;
+        }
+        self.hand(&entries, effects)
+    }
+
+    fn hand(&mut self, entries: &[Entry], effects: &mut Effects) -> usize {
+        let mut run = ApplyRun {
+            group: self.id,
+            entries: Vec::with_capacity(entries.len()),
+            bytes: Vec::with_capacity(entries.iter().map(|entry| entry.payload.len()).sum()),
+            answer: self.waiting.has_writes(),
+        };
+        for entry in entries {
+            assert_eq!(entry.index, self.handed.next(), "group {}: the store is fed in order", self.id);
+            self.handed = entry.index;
+            let start = run.bytes.len() as u32;
+            if entry.kind != EntryKind::Noop {
+                run.bytes.extend_from_slice(&entry.payload);
+            }
+            let length = run.bytes.len() as u32 - start;
+            run.entries.push(ApplyEntry { id: entry.id(), kind: entry.kind, start, length });
+        }
+        let charge = run.charge();
+        effects.apply.push(run);
+        charge
+    }
+
+    pub(super) fn applied(&mut self, run: AppliedRun, effects: &mut Effects) {
+        assert!(run.applied.index <= self.handed, "group {}: applied what was never handed over", self.id);
+        self.applied = run.applied;
+        self.replica.applied(run.applied.index);
+        self.waiting.applied(self.id, run.applied.index, run.outcomes, effects);
+    }
+
+    /// Whether the log is long enough that the store should make what it holds durable.
+    pub(super) fn wants_sync(&mut self, options: &Options) -> bool {
+        if self.serving != Serving::Whole {
+            return false;
+        }
+        let entries = self.applied.index.0.saturating_sub(self.replica.log_start().index.0);
+        let long = entries >= options.snapshot_entries || self.log_bytes >= options.snapshot_log_bytes;
+        // Asking again makes sense only when at least a tenth more has been applied.
+        let grown = self.applied.index.0 - self.sync_asked_at.0 >= (options.snapshot_entries / 10).max(1);
+        if long && grown {
+            self.sync_asked_at = self.applied.index;
+            return true;
+        }
+        false
+    }
+
+    /// The store holds `durable` durably: drop what it and every follower have.
+    pub(super) fn store_synced(&mut self, durable: LogId, effects: &mut Effects) {
+        self.store_durable = self.store_durable.max(durable);
+        let upto = self.store_durable.index.min(self.replica.settled());
+        if upto > self.replica.log_start().index && upto <= self.applied.index {
+            let start = self.replica.compact(upto);
+            self.log_bytes = 0;
+            effects.compact.push((self.id, start, self.replica.membership_at(start.index).encode()));
+        }
+    }
+
+    /// Gives leadership back to the replica that placement prefers, when that is up to date.
+    pub(super) fn return_to_preferred(&mut self) {
+        if !self.leads() || self.preferred == self.replica.id() {
+            return;
+        }
+        let last = self.replica.last().index;
+        let fit = self
+            .replica
+            .peers()
+            .any(|peer| peer.id == self.preferred && peer.active && !peer.learner && last.0 - peer.matched.0.min(last.0) < 1_000);
+        if fit {
+            // Refused while a change is open; the next round asks again.
+            let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);
+        }
+    }
+
+    /// Moves leadership to the voter that lacks least.
+    pub(super) fn hand_over(&mut self) {
+        let best = self.replica.peers().filter(|peer| peer.active && !peer.learner).max_by_key(|peer| peer.matched);
+        if let Some(best) = best.map(|peer| peer.id) {
+            // One transfer at a time; a later tick asks again if this one gives up.
+            let _ = self.replica.transfer_leadership(best, &mut self.ready);
+        }
+    }
+
+    pub(super) fn view(&self) -> GroupView {
+        GroupView {
+            group: self.id,
+            replica: self.replica.id(),
+            role: self.replica.role(),
+            term: self.replica.term(),
+            leader: self.replica.leader(),
+            commit: self.replica.commit(),
+            applied: self.applied.index,
+            first: self.replica.log_start().index.next(),
+            last: self.replica.last().index,
+            serving: self.serving,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Requests of clients: what is refused at the door, and what goes to the group.
+
+use super::effects::{Answer, Effects, Refused, StoreRead};
+use super::event::{Query, Ticket};
+use super::{Serving, Shard};
+use crate::command::{self, CommandError};
+use raft::ids::GroupId;
+
+/// The group of the cluster map, which clients never write to.
+const MAP_GROUP: GroupId = GroupId(0);
+
+impl Shard {
+    /// Validates a command and proposes it (DESIGN: the leader validates before proposing).
+    pub(super) fn write(&mut self, ticket: Ticket, group: GroupId, bytes: &[u8], effects: &mut Effects) {
+        if let Err(why) = self.try_write(ticket, group, bytes) {
+            effects.answers.push((ticket, Answer::Refused(why)));
+        }
+    }
+
+    fn try_write(&mut self, ticket: Ticket, id: GroupId, bytes: &[u8]) -> Result<(), Refused> {
+        let command = command::check(bytes, &self.options.limits).map_err(refused)?;
+        if command::is_internal(command) || id == MAP_GROUP {
+            return Err(Refused::BadCommand("this command is the servers' own".into()));
+        }
+        if !command::keys(command).all(|key| self.ring.group_of(key) == id) {
+            return Err(Refused::NotOwner);
+        }
+        if self.disk_full {
+            return Err(Refused::DiskFull);
+        }
+        let waiting_max = self.options.waiting_max;
+        let group = self.touch(id).ok_or(Refused::UnknownGroup)?;
+        group.write(ticket, bytes, waiting_max)
+    }
+
+    /// Starts a read; a stale one goes straight to the store.
+    pub(super) fn read(&mut self, ticket: Ticket, id: GroupId, query: Query, stale: bool, effects: &mut Effects) {
+        let key_max = self.options.limits.key_bytes_max;
+        let token = self.next_token;
+        self.next_token += 1;
+        let answer = match &query {
+            Query::Get { key } if key.len() > key_max => Err(Refused::TooLarge(key_max as u64)),
+            Query::Get { key } if self.ring.group_of(key) != id => Err(Refused::NotOwner),
+            _ => match self.touch(id) {
+                None => Err(Refused::UnknownGroup),
+                Some(group) if group.serving() != Serving::Whole => Err(Refused::NotServing),
+                Some(_) if stale => {
+                    effects.reads.push(StoreRead { ticket, group: id, query });
+                    return;
+                }
+                Some(group) => group.read(token, ticket, query),
+            },
+        };
+        if let Err(why) = answer {
+            effects.answers.push((ticket, Answer::Refused(why)));
+        }
+    }
+}
+
+fn refused(error: CommandError) -> Refused {
+    match error.limit() {
+        Some(limit) => Refused::TooLarge(limit),
+        None => Refused::BadCommand(error.to_string()),
+    }
+}
