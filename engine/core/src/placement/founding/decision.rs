@@ -101,6 +101,7 @@ impl Founding {
 
     /// The node at a position of the list answered. An impossible record in it counts as no answer.
     pub fn answered(&mut self, position: u16, answer: Answer) {
+        assert!(self.others().any(|other| other == position), "node {position} is not one that a step asks");
         let sound = match &answer.state {
             State::Empty => true,
             State::Proposed(record) | State::Formed(record) => record.contradiction().is_none(),
@@ -135,6 +136,9 @@ impl Founding {
         if let State::Formed(record) = &self.state {
             return Step::Formed(record.clone());
         }
+        if let Some(step) = self.changed_mind() {
+            return step;
+        }
         if let Some(step) = self.impostor().or_else(|| self.beside_a_formed_cluster()).or_else(|| self.other_list()) {
             return step;
         }
@@ -152,6 +156,14 @@ impl Founding {
             State::Proposed(record) => self.form(record),
             State::Formed(_) => unreachable!("answered above"),
         }
+    }
+
+    /// Settings that were changed after this node proposed: what it means is no longer what it says.
+    fn changed_mind(&self) -> Option<Step> {
+        let State::Proposed(record) = &self.state else { return None };
+        let differences = self.blueprint.differences(&record.blueprint());
+        let refusal = Step::RefuseList { node: format!("{} (its founding record)", self.name(self.own)), differences };
+        (record.blueprint() != self.blueprint).then_some(refusal)
     }
 
     /// An address at which another node answers than the list says.
@@ -246,21 +258,23 @@ impl Founding {
         for (position, answer) in self.answers() {
             let name = self.name(position);
             match &answer.state {
-                State::Proposed(other) if other != record => reasons.push(format!(
-                    "{name} has proposed cluster {:032x}, not {:032x}, with{} the data that {} has now",
-                    other.cluster,
-                    record.cluster,
-                    if other.holds(own.0, own.1) { "" } else { "out" },
-                    own.0,
-                )),
+                State::Proposed(other) if !other.holds(own.0, own.1) => {
+                    reasons.push(format!("{name} proposed before {} was emptied", own.0));
+                }
+                State::Proposed(other) if other != record => {
+                    reasons.push(format!(
+                        "{name} has proposed cluster {:032x}, not {:032x}",
+                        other.cluster, record.cluster
+                    ));
+                }
                 _ if !record.holds(name, answer.incarnation) => {
-                    reasons.push(format!("{name} has been emptied since {} proposed", own.0));
+                    reasons.push(format!("{name} was emptied after {} proposed", own.0));
                 }
                 _ => {}
             }
         }
-        let why =
-            || format!("{}: nothing was served yet, empty the data of those who have proposed", reasons.join("; "));
+        let advice = "those who have proposed have served nothing, empty their data directories";
+        let why = || format!("{}: {advice}", reasons.join("; "));
         (!reasons.is_empty()).then(|| Step::Conflict { why: why() })
     }
 
