@@ -1,0 +1,48 @@
+//! What a node says about itself and its replicas.
+
+/// One node's answer to a status request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct NodeStatus {
+    /// Its number in the map; 0 before the founding.
+    pub node: u16,
+    /// Its name.
+    pub name: String,
+    /// How many shards it has.
+    pub shards: u16,
+    /// The version of the map it follows; 0 before the founding.
+    pub epoch: u64,
+    /// Requests it has forwarded to another core or node since its start: 0 with clients that route.
+    pub forwarded: u64,
+    /// The start id of its process.
+    pub start: u64,
+    /// Its replicas, ascending by group.
+    pub groups: Vec<ReplicaStatus>,
+    /// The nodes it waits for before the cluster is formed; empty once it is.
+    pub waiting_for: Vec<String>,
+}
+
+/// One replica on that node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct ReplicaStatus {
+    /// Its group.
+    pub group: u32,
+    /// What it is: 0 follower, 1 pre-candidate, 2 candidate, 3 leader, 4 learner.
+    pub role: u8,
+    /// Its term.
+    pub term: u64,
+    /// Its commit index.
+    pub commit: u64,
+    /// The last index its store holds.
+    pub applied: u64,
+    /// The first index its log still holds (last + 1 if it holds none).
+    pub first_log_index: u64,
+    /// The last index of its log.
+    pub last_log_index: u64,
+    /// The node it takes for the leader; `None` while an election runs.
+    pub leader: Option<u16>,
+    /// Snapshots it has installed since the process started.
+    pub snapshots_installed: u64,
+}
+
+/// [`ReplicaStatus::role`] of a leader.
+pub const ROLE_LEADER: u8 = 3;
