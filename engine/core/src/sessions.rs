@@ -1,1 +1,223 @@
-//! To come.
+//! What makes a retry happen once: which commands of a client have been executed in a group.
+//!
+//! A session is opened by a logged Open. From then on it holds the *set* of executed sequences above the mark
+//! up to which the client needs no answer any more (never a maximum: commands of one client overtake each other),
+//! with their results while these are small. It is part of the replicated state: changed only by entries of
+//! the log, written in the same atomic batch as the data, and therefore the same on every replica.
+//!
+//! A group keeps at most [`SESSIONS_MAX`] of them and drops those that were used longest ago, by log order.
+//! A command of a session that is not there is never executed and never opens one.
+//!
+//! Lives wherever a state machine lives. Knows nothing of keys, values or the store's bytes.
+
+use crate::command::{ClientId, Outcome};
+use raft::ids::{GroupId, Index};
+use std::collections::VecDeque;
+
+mod bytes;
+
+pub use bytes::{SessionError, header};
+
+/// The most sessions one group keeps. At about 100 bytes for an idle one a group spends 400 KiB of disk on them,
+/// and it is far above the number of client processes that write to one group.
+pub const SESSIONS_MAX: usize = 4096;
+
+/// How many sessions go at once when there are too many: looking for the oldest ones reads them all.
+pub const SESSIONS_EVICTED_AT_ONCE: usize = 64;
+
+/// Results with more bytes of value than this are not kept for a retry.
+pub const RESULT_BYTES_MAX: usize = 64;
+
+/// The most runs of executed sequences in one session, at 3 to 70 bytes each. A client that does not acknowledge
+/// loses its session here. One that keeps fewer commands than this between its mark and its newest never does.
+pub const RUNS_MAX: usize = 16_384;
+
+/// Which session, within the group that holds it.
+///
+/// `origin` is the group whose log opened it: the holding group itself, or, after a move, the one the slot came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey {
+    /// The client.
+    pub client: ClientId,
+    /// The group that opened it.
+    pub origin: GroupId,
+}
+
+/// One session: what a group remembers of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    opened: Index,
+    last_used: Index,
+    acknowledged: u64,
+    /// Executed sequences above `acknowledged`, ascending, disjoint, with what became of them.
+    runs: VecDeque<Run>,
+}
+
+/// Neighbouring sequences with the same result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    first: u64,
+    last: u64,
+    outcome: Outcome,
+}
+
+impl Session {
+    /// A session that the entry at `opened` opens.
+    pub fn new(opened: Index) -> Session {
+        Session { opened, last_used: opened, acknowledged: 0, runs: VecDeque::new() }
+    }
+
+    /// The index of its Open, in the log of its origin.
+    pub fn opened(&self) -> Index {
+        self.opened
+    }
+
+    /// The entry that used it last, in the log of the group that holds it.
+    pub fn last_used(&self) -> Index {
+        self.last_used
+    }
+
+    /// Every sequence up to this one needs no answer any more.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// The entry at `index` uses it.
+    pub fn touch(&mut self, index: Index) {
+        self.last_used = self.last_used.max(index);
+    }
+
+    /// The client needs no answer any more to sequences up to `acknowledged`. A mark that goes back says nothing.
+    pub fn acknowledge(&mut self, acknowledged: u64) {
+        if acknowledged <= self.acknowledged {
+            return;
+        }
+        self.acknowledged = acknowledged;
+        while self.runs.front().is_some_and(|run| run.last <= acknowledged) {
+            self.runs.pop_front();
+        }
+        if let Some(run) = self.runs.front_mut() {
+            run.first = run.first.max(acknowledged + 1);
+        }
+    }
+
+    /// What a retry of `sequence` is answered; `None` if it has not been executed.
+    pub fn executed(&self, sequence: u64) -> Option<Outcome> {
+        if sequence <= self.acknowledged {
+            return Some(Outcome::AlreadyApplied);
+        }
+        // The newest command is the usual one.
+        if self.runs.back().is_none_or(|run| run.last < sequence) {
+            return None;
+        }
+        let run = &self.runs[self.position(sequence)];
+        (run.first <= sequence).then(|| run.outcome.clone())
+    }
+
+    /// Whether it can take no more: its client does not acknowledge.
+    pub fn is_full(&self) -> bool {
+        self.runs.len() >= RUNS_MAX
+    }
+
+    /// `sequence` has been executed with this outcome.
+    pub fn record(&mut self, sequence: u64, outcome: &Outcome) {
+        let outcome = kept(outcome);
+        match self.runs.back_mut() {
+            Some(run) if run.last < sequence => {
+                if sequence - run.last == 1 && run.outcome == outcome && is_plain(&outcome) {
+                    run.last = sequence;
+                } else {
+                    self.runs.push_back(Run { first: sequence, last: sequence, outcome });
+                }
+            }
+            None => self.runs.push_back(Run { first: sequence, last: sequence, outcome }),
+            Some(_) => {
+                self.insert(Run { first: sequence, last: sequence, outcome });
+                self.coalesce();
+            }
+        }
+    }
+
+    /// Takes in another copy of the session, as a move brings it: what either has executed is executed.
+    ///
+    /// Of two sessions with different Opens the later one stays: commands sent under the earlier are refused,
+    /// as the group that evicted it can no longer say what it had executed.
+    pub fn merge(&mut self, other: &Session) {
+        if other.opened != self.opened {
+            if other.opened > self.opened {
+                let last_used = self.last_used;
+                *self = other.clone();
+                self.last_used = last_used;
+            }
+            return;
+        }
+        self.acknowledge(other.acknowledged);
+        for run in &other.runs {
+            if run.last > self.acknowledged {
+                let first = run.first.max(self.acknowledged + 1);
+                self.insert(Run { first, last: run.last, outcome: run.outcome.clone() });
+            }
+        }
+        self.coalesce();
+    }
+
+    /// How much memory it takes, in bytes, about.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Session>() + self.runs.capacity() * size_of::<Run>()
+    }
+
+    /// The first run that ends at or after `sequence`.
+    fn position(&self, sequence: u64) -> usize {
+        self.runs.partition_point(|run| run.last < sequence)
+    }
+
+    /// Adds those sequences of `run` that are not there yet.
+    fn insert(&mut self, run: Run) {
+        let mut first = run.first;
+        let mut at = self.position(first);
+        loop {
+            let (there_first, there_last) = match self.runs.get(at) {
+                Some(there) if there.first <= run.last => (there.first, there.last),
+                _ => return self.runs.insert(at, Run { first, ..run }),
+            };
+            if there_first > first {
+                self.runs.insert(at, Run { first, last: there_first - 1, outcome: run.outcome.clone() });
+                at += 1;
+            }
+            if there_last >= run.last {
+                return;
+            }
+            first = there_last + 1;
+            at += 1;
+        }
+    }
+
+    /// Joins neighbours, so that equal sets are equal runs.
+    fn coalesce(&mut self) {
+        let mut joined: VecDeque<Run> = VecDeque::with_capacity(self.runs.len());
+        for run in self.runs.drain(..) {
+            match joined.back_mut() {
+                Some(back) if run.first - back.last == 1 && back.outcome == run.outcome && is_plain(&run.outcome) => {
+                    back.last = run.last;
+                }
+                _ => joined.push_back(run),
+            }
+        }
+        self.runs = joined;
+    }
+}
+
+/// What a retry will be told.
+fn kept(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } if value.len() > RESULT_BYTES_MAX => {
+            Outcome::AlreadyApplied
+        }
+        outcome => outcome.clone(),
+    }
+}
+
+/// Whether an outcome has no bytes of its own, so that neighbours can share it.
+fn is_plain(outcome: &Outcome) -> bool {
+    !matches!(outcome, Outcome::Old(Some(_)) | Outcome::Mismatch { current: Some(_) })
+}

@@ -1,45 +1,215 @@
 //! What committed entries do to a group's data, the same on every replica.
+//!
+//! [`apply_run`] is given entries in log order and a [`Space`]: the group's data, sessions and few facts about it, as
+//! they are when all entries before have been applied. The store implements it over RocksDB and the batch being
+//! built, [`model::Model`] over maps. Nothing here depends on time, chance, settings or the machine: two
+//! replicas with the same log have the same data, the same sessions and would give the same answers.
+//!
+//! Lives on the store thread of a core. Knows nothing of bytes on a disk.
 
+use crate::command::{self, ArchivedBatchOperation, ArchivedCommand, ArchivedOperation, Outcome, RefusedBecause};
+use crate::placement::map::MAP_GROUP;
+use crate::sessions::{SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX, Session, SessionKey};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 
-use crate::command::Outcome;
+pub mod model;
+mod run;
+mod view;
 
-/// Committed and durable entries of one group, in log order without a gap, to be applied together.
+pub use run::{AppliedRun, ApplyEntry, ApplyRun};
+pub use view::{Checksum, Hasher, Page, PageBuilder, StoredReplica};
+
+/// The state of one group as entries change it. What it writes refers to the run it is written from (`'a`).
+pub trait Space<'a> {
+    /// Why the state cannot be read: the node stops.
+    type Error;
+
+    /// The value of a key.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
+    /// Sets a key. Must not read.
+    fn put(&mut self, key: &'a [u8], value: &'a [u8]);
+    /// Removes a key, which need not be there. Must not read.
+    fn delete(&mut self, key: &'a [u8]);
+
+    /// A session, to be changed.
+    fn session(&mut self, key: SessionKey) -> Result<Option<&mut Session>, Self::Error>;
+    /// Adds a session that is not there.
+    fn add_session(&mut self, key: SessionKey, session: Session) -> Result<(), Self::Error>;
+    /// Removes a session that is there.
+    fn remove_session(&mut self, key: SessionKey) -> Result<(), Self::Error>;
+    /// How many sessions there are.
+    fn session_count(&self) -> usize;
+    /// All sessions with the entry that used them last, in any order.
+    fn session_uses(&mut self) -> Result<Vec<(Index, SessionKey)>, Self::Error>;
+
+    /// Keeps the membership in force from this entry on.
+    fn set_membership(&mut self, membership: &'a [u8]);
+    /// The founding record of the cluster.
+    fn founding_record(&mut self) -> Result<Option<Vec<u8>>, Self::Error>;
+    /// Keeps the founding record.
+    fn set_founding_record(&mut self, record: &'a [u8]);
+}
+
+/// Applies a run to the space of its group, which stands at `applied`. The run must continue there.
 ///
-/// The payloads lie one after another in `bytes`, so that a run crosses to the store thread as two vectors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ApplyRun {
-    /// Which group.
-    pub group: GroupId,
-    /// The entries.
-    pub entries: Vec<ApplyEntry>,
-    /// Their payloads.
-    pub bytes: Vec<u8>,
-    /// Whether somebody waits for the outcomes: the leader. Followers build none.
-    pub answer: bool,
+/// Keeping `AppliedRun::applied` is up to the caller, in the same atomic write as everything else.
+pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, applied: LogId) -> Result<AppliedRun, S::Error> {
+    let mut applied = applied;
+    let mut outcomes = Vec::with_capacity(if run.answer { run.entries.len() } else { 0 });
+    for entry in &run.entries {
+        assert!(
+            entry.id.index == applied.index.next() && entry.id.term >= applied.term,
+            "group {}: entry {:?} cannot be applied after {applied:?}",
+            run.group,
+            entry.id,
+        );
+        applied = entry.id;
+        let payload = run.payload(entry);
+        match entry.kind {
+            EntryKind::Noop => {}
+            EntryKind::Membership => space.set_membership(payload),
+            EntryKind::Command => {
+                let outcome = apply(space, run.group, entry.id, payload)?;
+                if run.answer {
+                    outcomes.push((entry.id.index, outcome));
+                }
+            }
+        }
+    }
+    Ok(AppliedRun { group: run.group, applied, outcomes })
 }
 
-/// One entry of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApplyEntry {
-    /// Its place in the log.
-    pub id: LogId,
-    /// What the payload is.
-    pub kind: EntryKind,
-    /// Where the payload begins in [`ApplyRun::bytes`].
-    pub start: u32,
-    /// How many bytes it has.
-    pub length: u32,
+/// Applies one command, the entry `id` of the group's log. Bytes that are no command do nothing, on every replica.
+pub fn apply<'a, S: Space<'a>>(
+    space: &mut S,
+    group: GroupId,
+    id: LogId,
+    payload: &'a [u8],
+) -> Result<Outcome, S::Error> {
+    let Ok(command) = command::access(payload) else {
+        return Ok(Outcome::Refused(RefusedBecause::Malformed));
+    };
+    match &command.operation {
+        ArchivedOperation::Open => open(space, group, id.index, command),
+        ArchivedOperation::Found { record } => found(space, group, record),
+        operation => execute_once(space, id.index, command, operation),
+    }
 }
 
-/// A run that is applied: visible to reads, and atomic with its sessions, but not synced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppliedRun {
-    /// Which group.
-    pub group: GroupId,
-    /// Its last entry.
-    pub applied: LogId,
-    /// What became of its commands, in log order; empty unless [`ApplyRun::answer`].
-    pub outcomes: Vec<(Index, Outcome)>,
+fn open<'a, S: Space<'a>>(
+    space: &mut S,
+    group: GroupId,
+    index: Index,
+    command: &ArchivedCommand,
+) -> Result<Outcome, S::Error> {
+    if command.session().group != group {
+        return Ok(Outcome::Refused(RefusedBecause::WrongGroup));
+    }
+    let key = SessionKey { client: command.client(), origin: group };
+    if let Some(session) = space.session(key)? {
+        session.touch(index);
+        return Ok(Outcome::Opened { session: session.opened() });
+    }
+    if space.session_count() >= SESSIONS_MAX {
+        evict(space)?;
+    }
+    space.add_session(key, Session::new(index))?;
+    Ok(Outcome::Opened { session: index })
+}
+
+/// Removes the sessions that were used longest ago.
+fn evict<'a, S: Space<'a>>(space: &mut S) -> Result<(), S::Error> {
+    let mut uses = space.session_uses()?;
+    // Sessions that came by a move share an index: the key decides, so that every replica picks the same.
+    uses.sort_unstable();
+    for &(_, key) in uses.iter().take(SESSIONS_EVICTED_AT_ONCE) {
+        space.remove_session(key)?;
+    }
+    Ok(())
+}
+
+fn found<'a, S: Space<'a>>(space: &mut S, group: GroupId, record: &'a [u8]) -> Result<Outcome, S::Error> {
+    if group != MAP_GROUP {
+        return Ok(Outcome::Refused(RefusedBecause::WrongGroup));
+    }
+    match space.founding_record()? {
+        None => space.set_founding_record(record),
+        Some(there) if there == record => {}
+        Some(_) => return Ok(Outcome::Refused(RefusedBecause::AlreadyFounded)),
+    }
+    Ok(Outcome::Done)
+}
+
+/// Executes a command unless its session says that this has been done, or is not there to say so.
+fn execute_once<'a, S: Space<'a>>(
+    space: &mut S,
+    index: Index,
+    command: &'a ArchivedCommand,
+    operation: &'a ArchivedOperation,
+) -> Result<Outcome, S::Error> {
+    let named = command.session();
+    let key = SessionKey { client: command.client(), origin: named.group };
+    let sequence = command.sequence.to_native();
+    let Some(session) = space.session(key)?.filter(|session| session.opened() == named.opened) else {
+        return Ok(Outcome::SessionEvicted);
+    };
+    session.touch(index);
+    session.acknowledge(command.acknowledged.to_native());
+    if let Some(outcome) = session.executed(sequence) {
+        return Ok(outcome);
+    }
+    // To refuse just this one would leave its other copies in the log free to happen later.
+    if session.is_full() {
+        space.remove_session(key)?;
+        return Ok(Outcome::SessionEvicted);
+    }
+    let outcome = execute(space, operation)?;
+    space.session(key)?.expect("it was there before the command").record(sequence, &outcome);
+    Ok(outcome)
+}
+
+fn execute<'a, S: Space<'a>>(space: &mut S, operation: &'a ArchivedOperation) -> Result<Outcome, S::Error> {
+    match operation {
+        ArchivedOperation::Put { key, value, return_old } => {
+            let outcome = replaced(space, key, *return_old)?;
+            space.put(key, value);
+            Ok(outcome)
+        }
+        ArchivedOperation::Delete { key, return_old } => {
+            let outcome = replaced(space, key, *return_old)?;
+            space.delete(key);
+            Ok(outcome)
+        }
+        ArchivedOperation::CompareAndSwap { key, expect, set } => {
+            let current = space.get(key)?;
+            if current.as_deref() != expect.as_ref().map(|expect| expect.as_slice()) {
+                return Ok(Outcome::Mismatch { current });
+            }
+            match set.as_ref() {
+                Some(value) => space.put(key, value),
+                None => space.delete(key),
+            }
+            Ok(Outcome::Swapped)
+        }
+        ArchivedOperation::Batch { operations } => {
+            for operation in operations.iter() {
+                match operation {
+                    ArchivedBatchOperation::Put { key, value } => space.put(key, value),
+                    ArchivedBatchOperation::Delete { key } => space.delete(key),
+                }
+            }
+            Ok(Outcome::Done)
+        }
+        ArchivedOperation::Open | ArchivedOperation::Found { .. } => {
+            unreachable!("{:?} needs no session", operation.kind())
+        }
+    }
+}
+
+fn replaced<'a, S: Space<'a>>(space: &mut S, key: &[u8], return_old: bool) -> Result<Outcome, S::Error> {
+    match return_old {
+        true => Ok(Outcome::Old(space.get(key)?)),
+        false => Ok(Outcome::Done),
+    }
 }
