@@ -50,6 +50,11 @@ impl ApplyRun {
         &self.bytes[start..start + entry.length as usize]
     }
 
+    /// What it costs in a queue or backlog, in bytes: the payloads and a fixed share per entry.
+    pub fn charge(&self) -> usize {
+        self.bytes.len() + 64 * self.entries.len()
+    }
+
     /// Appends an entry and its payload; a run holds less than 4 GiB.
     pub fn push(&mut self, id: LogId, kind: EntryKind, payload: &[u8]) {
         let start = u32::try_from(self.bytes.len()).expect("a run of less than 4 GiB");
