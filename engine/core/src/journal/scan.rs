@@ -1,0 +1,119 @@
+//! Reading one segment: which batches continue which, and where that ends.
+//!
+//! A batch is whole or it is not: its header, each of its records and their chain must be right.
+
+use super::SegmentId;
+use super::error::{RecoverError, Rot};
+use super::header::{BLOCK_BYTES_MIN, HEADER_BYTES, Header, NoHeader};
+use super::record::Raw;
+
+/// The contents of one segment file and every header in it that belongs to the file's present use.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub id: SegmentId,
+    pub bytes: Vec<u8>,
+    /// Where, and what; ascending.
+    pub headers: Vec<(u64, Header)>,
+}
+
+/// One batch that is whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch<'a> {
+    pub offset: u64,
+    pub header: Header,
+    /// The bytes behind the records are zeros, as written.
+    pub padded: bool,
+    records: &'a [u8],
+}
+
+/// The batches of a segment up to the first that is not whole.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    pub batches: Vec<Batch<'a>>,
+    /// Where the batches end, in bytes.
+    pub end: u64,
+    /// The crc of the last header.
+    pub crc: u32,
+    /// Why they end there.
+    pub stopped: Rot,
+}
+
+impl Segment {
+    /// Looks for headers at every place where one can be.
+    pub fn new(id: SegmentId, bytes: Vec<u8>) -> Result<Segment, RecoverError> {
+        let mut headers = Vec::new();
+        for offset in (0..bytes.len()).step_by(BLOCK_BYTES_MIN) {
+            match Header::read(&bytes[offset..], id) {
+                Ok(header) => headers.push((offset as u64, header)),
+                Err(NoHeader::Absent) => {}
+                Err(NoHeader::Version(version)) => {
+                    return Err(RecoverError::Unsupported { segment: id, offset: offset as u64, kind: 0, version });
+                }
+            }
+        }
+        Ok(Segment { id, bytes, headers })
+    }
+
+    /// The batches from the opening on, as far as they are whole; none at or behind `limit`.
+    pub fn walk(&self, limit: u64) -> Walk<'_> {
+        let mut walk = Walk { batches: Vec::new(), end: 0, crc: 0, stopped: Rot::Header };
+        while walk.end < limit {
+            match self.batch(walk.end, walk.batches.last().map(|batch| &batch.header)) {
+                Ok(batch) => {
+                    walk.end += batch.header.batch_bytes();
+                    walk.crc = batch.header.crc;
+                    walk.batches.push(batch);
+                }
+                Err(rot) => {
+                    walk.stopped = rot;
+                    break;
+                }
+            }
+        }
+        walk
+    }
+
+    fn batch(&self, offset: u64, before: Option<&Header>) -> Result<Batch<'_>, Rot> {
+        let bytes = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..)).ok_or(Rot::Header)?;
+        let header = Header::read(bytes, self.id).map_err(|_| Rot::Header)?;
+        let follows = match before {
+            Some(before) => header.follows(before, offset),
+            None => header.opening && offset == 0,
+        };
+        if !follows {
+            return Err(Rot::Chain);
+        }
+        let batch_bytes = usize::try_from(header.batch_bytes()).map_err(|_| Rot::Record)?;
+        let bytes = bytes.get(..batch_bytes).ok_or(Rot::Record)?;
+        let (records, padding) = bytes[HEADER_BYTES..].split_at(header.record_bytes as usize);
+        let mut chain = Header::seed(header.life, self.id, header.number, header.previous);
+        let (mut count, mut rest) = (0u32, records);
+        while !rest.is_empty() {
+            let raw = Raw::read(rest).ok_or(Rot::Record)?;
+            if raw.previous != chain || Some(raw.sequence) != header.sequence.checked_add(u64::from(count)) {
+                return Err(Rot::Record);
+            }
+            chain = raw.crc;
+            count += 1;
+            rest = &rest[raw.length..];
+        }
+        if count != header.records || chain != header.last {
+            return Err(Rot::Record);
+        }
+        Ok(Batch { offset, header, padded: padding.iter().all(|byte| *byte == 0), records })
+    }
+}
+
+impl<'a> Batch<'a> {
+    /// Its records and where in the segment each begins.
+    pub fn records(&self) -> impl Iterator<Item = (u64, Raw<'a>)> + use<'a> {
+        let (mut offset, mut rest) = (self.offset + HEADER_BYTES as u64, self.records);
+        std::iter::from_fn(move || {
+            let raw = Raw::read(rest)?;
+            let at = offset;
+            offset += raw.length as u64;
+            rest = &rest[raw.length..];
+            Some((at, raw))
+        })
+    }
+}
