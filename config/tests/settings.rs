@@ -1,0 +1,192 @@
+//! Settings as they are read, laid over each other, checked and refused.
+
+use config::Settings;
+use config::load::{ConfigError, Origin, load};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn with(overrides: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let overrides: Vec<_> = overrides.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Settings::load(None, [], &overrides)
+}
+
+/// A file of its own in Cargo's directory for such things.
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+    path
+}
+
+fn load_text(name: &str, text: &str) -> Result<Settings, String> {
+    let path = file(name, text);
+    let shown = format!("{}", path.display());
+    Settings::load(Some(&path), [], &[]).map_err(|error| error.to_string().replace(&shown, "FILE"))
+}
+
+#[test]
+fn the_annotated_file_has_every_setting_with_its_default() {
+    let read: Settings = toml::from_str(config::DEFAULT_FILE).unwrap();
+    assert_eq!(read, Settings::default());
+    let defaults = toml::Table::try_from(Settings::default()).unwrap();
+    let annotated: toml::Table = config::DEFAULT_FILE.parse().unwrap();
+    for (section, values) in &defaults {
+        for key in values.as_table().unwrap().keys() {
+            assert!(annotated[section].get(key).is_some(), "{section}.{key} is not in kvd.toml");
+        }
+    }
+}
+
+#[test]
+fn without_anything_a_node_is_alone_and_sound() {
+    let settings = with(&[]).unwrap();
+    assert_eq!(settings.node.nodes.len(), 1);
+    assert_eq!((settings.node.listen.as_str(), settings.node.replication), ("127.0.0.1:7400", 1));
+    assert_eq!((settings.number(), settings.blueprint().contradiction()), (0, None));
+}
+
+#[test]
+fn settings_survive_being_written_and_read() {
+    let nodes = "n1=127.0.0.1:7401,n2=[::1]:7402, n3=host:7403";
+    let settings = with(&[("node.nodes", nodes), ("node.cpus", "0-1,5"), ("raft.election_timeout", "1500ms")]).unwrap();
+    assert_eq!(settings.node.cpus, [0, 1, 5]);
+    let written = toml::to_string(&settings).unwrap();
+    assert_eq!(toml::from_str::<Settings>(&written).unwrap(), settings);
+    assert!(
+        written.contains("segment = \"64MiB\"") && written.contains("election_timeout = \"1s 500ms\""),
+        "{written}"
+    );
+}
+
+#[test]
+fn the_command_line_beats_the_environment_beats_the_file_beats_the_default() {
+    let path = file(
+        "precedence.toml",
+        "[raft]\nelection_timeout = \"300ms\"\nsnapshot_entries = 300\ninflight_messages = 3\n[node]\nshards = 3\n",
+    );
+    let environment = [
+        ("KVD__RAFT__ELECTION_TIMEOUT", "200ms"),
+        ("KVD__RAFT__SNAPSHOT_ENTRIES", "200"),
+        ("KVD_LOG", "debug"),
+        ("HOME", "/"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_string(), value.to_string()));
+    let overrides = [("raft.election_timeout".to_string(), "100ms".to_string())];
+    let loaded = load(Settings::default(), Some(&path), environment, &overrides).unwrap();
+    let raft = &loaded.settings.raft;
+    assert_eq!(raft.election_timeout, Duration::from_millis(100));
+    assert_eq!((raft.snapshot_entries, raft.inflight_messages, raft.append_bytes), (200, 3, 256 << 10));
+    assert_eq!(loaded.origins["raft.election_timeout"], Origin::CommandLine);
+    assert_eq!(loaded.origins["raft.snapshot_entries"], Origin::Environment("KVD__RAFT__SNAPSHOT_ENTRIES".into()));
+    assert_eq!(loaded.origins["node.shards"], Origin::File { path, line: 6 });
+    assert!(!loaded.origins.contains_key("raft.append_bytes"));
+}
+
+#[test]
+fn a_wrong_file_is_refused_with_its_line_and_a_hint() {
+    let cases = [
+        (
+            "[raft]\n\nelecton_timeout = \"1s\"",
+            "FILE:3: there is no setting raft.electon_timeout, did you mean raft.election_timeout?",
+        ),
+        ("[rft]\nelection_timeout = \"1s\"", "FILE:1: there is no setting rft, did you mean raft?"),
+        ("\nshards = 2", "FILE:2: there is no setting shards, did you mean node.shards?"),
+        ("[raft]\nfsync = true", "FILE:2: there is no setting raft.fsync, did you mean journal.fsync?"),
+        ("[raft]\ncolour = 1", "FILE:2: there is no setting raft.colour (kvd config default lists them all)"),
+        ("[journal]\nsegment = \"64MiX\"", "FILE:2: journal.segment = \"64MiX\": "),
+        ("[journal]\nfsync = 1", "FILE:2: journal.fsync = 1: "),
+        ("[node]\nshards = 70000", "FILE:2: node.shards = 70000: "),
+        ("[node]\nshards = -1", "FILE:2: node.shards = -1: "),
+        ("[node]\nnodes = [\"n1\"]", "FILE:2: node.nodes = [\"n1\"]: \"n1\" is not name=host:port"),
+        ("[node]\nname = \"a\"\nname = \"b\"", "FILE:3: "),
+        ("[node\n", "FILE:1: "),
+        ("raft = 3", "FILE:1: "),
+        ("[node]\n\n\nshards = 0", "FILE:4: node.shards: 0: it is between 1 and 1024"),
+    ];
+    for (number, (text, expected)) in cases.into_iter().enumerate() {
+        let error = load_text(&format!("wrong-{number}.toml"), text).unwrap_err();
+        assert!(error.starts_with(expected), "{text:?}\n     is: {error}\nwanted: {expected}");
+    }
+    let error = Settings::load(Some(Path::new("/no/such/file")), [], &[]).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
+}
+
+#[test]
+fn wrong_overrides_are_refused_with_their_origin() {
+    let error = with(&[("raft.snapshot_entries", "many")]).unwrap_err().to_string();
+    assert_eq!(error, "command line: raft.snapshot_entries = many: this is a whole number");
+    let error = with(&[("journal.fsnc", "false")]).unwrap_err().to_string();
+    assert_eq!(error, "command line: there is no setting journal.fsnc, did you mean journal.fsync?");
+    let environment = [("KVD__JOURNAL__FSYNC".to_string(), "maybe".to_string())];
+    let error = Settings::load(None, environment, &[]).unwrap_err().to_string();
+    assert_eq!(error, "environment variable KVD__JOURNAL__FSYNC: journal.fsync = maybe: say true or false");
+    let environment = [("KVD__JOURNAL".to_string(), "1".to_string())];
+    assert!(Settings::load(None, environment, &[]).unwrap_err().to_string().contains("no setting journal"));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_by_name() {
+    let three = "n1=127.0.0.1:7401,n2=127.0.0.1:7402,n3=127.0.0.1:7403";
+    let cases: [(&[(&str, &str)], &str); 22] = [
+        (&[("node.nodes", three), ("node.name", "n4")], "node.name"),
+        (&[("node.nodes", "n1=a:1,n1=b:2")], "node.nodes"),
+        (&[("node.nodes", "n1=a:1,n2=a:1")], "node.nodes"),
+        (&[("node.nodes", "n1=a")], "node.nodes"),
+        (&[("node.nodes", three), ("node.listen", "127.0.0.1:7402")], "node.listen"),
+        (&[("node.listen", "7400")], "node.listen"),
+        (&[("node.admin", "127.0.0.1:7400")], "node.admin"),
+        (&[("node.admin", "nowhere")], "node.admin"),
+        (&[("node.data", "")], "node.data"),
+        (&[("node.shards", "0")], "node.shards"),
+        (&[("node.groups", "0")], "node.groups"),
+        (&[("node.replication", "3")], "node.replication"),
+        (&[("node.nodes", three), ("node.replication", "2")], "node.replication"),
+        (&[("node.nodes", three), ("node.set_size", "4")], "node.set_size"),
+        (&[("node.shards", "3"), ("node.cpus", "0-1")], "node.cpus"),
+        (&[("raft.election_timeout", "10ms")], "raft.election_timeout"),
+        (&[("raft.snapshot_entries", "1")], "raft.snapshot_entries"),
+        (&[("journal.segment", "1000001")], "journal.segment"),
+        (&[("journal.segment", "1MiB")], "journal.segment"),
+        (&[("limits.value_bytes_max", "3MiB")], "limits.frame_bytes_max"),
+        (&[("limits.frame_bytes_max", "1MiB")], "limits.frame_bytes_max"),
+        (&[("limits.connection_inflight_bytes", "1KiB")], "limits.connection_inflight_bytes"),
+    ];
+    for (overrides, expected) in cases {
+        match with(overrides) {
+            Err(ConfigError::Refused { name, why, .. }) => {
+                assert_eq!(name, expected, "{overrides:?}: {why}");
+                assert!(why.len() > 8, "{name}: {why}");
+            }
+            other => panic!("{overrides:?} gave {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_accepted_can_be_founded() {
+    for nodes in 1..=7u16 {
+        let list: Vec<String> = (1..=nodes).map(|node| format!("n{node}=127.0.0.1:{}", 7400 + node)).collect();
+        let settings = with(&[("node.nodes", &list.join(",")), ("node.groups", "8")]).unwrap();
+        assert_eq!(settings.blueprint().contradiction(), None);
+        assert_eq!(settings.node.replication, [1, 1, 3, 3, 3, 3, 3][usize::from(nodes) - 1]);
+        assert_eq!(settings.node.listen, "127.0.0.1:7401");
+    }
+}
+
+#[test]
+fn the_example_clusters_are_sound() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut count = 0;
+    for directory in std::fs::read_dir(examples).unwrap() {
+        let mut blueprints = Vec::new();
+        for path in std::fs::read_dir(directory.unwrap().path()).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let settings = Settings::load(Some(&path), [], &[]);
+                blueprints.push(settings.unwrap_or_else(|error| panic!("{error}")).blueprint());
+                count += 1;
+            }
+        }
+        assert!(blueprints.windows(2).all(|pair| pair[0] == pair[1]), "the nodes of an example disagree");
+    }
+    assert!(count >= 3, "{count} example files");
+}
