@@ -1,3 +1,35 @@
 //! One replica of one Raft group.
+pub mod anomalies;
+mod candidate;
+pub mod change;
 pub mod entry;
+mod follower;
 pub mod ids;
+pub mod leader;
+mod log;
+pub mod membership;
+pub mod message;
+pub mod options;
+pub mod progress;
+pub mod quorum;
+mod reads;
+pub mod ready;
+pub mod replica;
+mod replicate;
+mod snapshot;
+mod soundness;
+mod terms;
+mod timeouts;
+mod views;
+
+pub use anomalies::Anomalies;
+pub use change::{MembershipError, TransferError};
+pub use entry::{Entry, EntryKind, HardState, LogId};
+pub use ids::{GroupId, Index, ReplicaId, Term};
+pub use leader::{NotLeader, ProposeError};
+pub use membership::Membership;
+pub use message::{AppendReply, Body, Message, SnapshotInstalled};
+pub use options::{Options, Persisted, Restored};
+pub use progress::{PeerState, PeerView};
+pub use ready::{ConfirmedRead, Fetch, Ready, SnapshotWanted};
+pub use replica::{Replica, Role};

@@ -1,0 +1,235 @@
+//! Leading a term: proposals, commit, signs of life, reads.
+//!
+//! How entries get to the peers is in `replicate`; changes of membership and of leadership in `change`.
+
+use crate::change::Transfer;
+use crate::entry::{EntryKind, LogId};
+use crate::ids::{Index, ReplicaId};
+use crate::membership::Membership;
+use crate::message::{Body, Message};
+use crate::progress::{Flow, Progress};
+use crate::quorum;
+use crate::reads::Reads;
+use crate::ready::Ready;
+use crate::replica::{Become, Replica, State};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// What only a leader knows.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    pub(crate) peers: BTreeMap<ReplicaId, Progress>,
+    pub(crate) reads: Reads,
+    pub(crate) transfer: Option<Transfer>,
+    /// Bytes of entries that wait for their commit.
+    pub(crate) uncommitted_bytes: usize,
+    /// The tick of the last heartbeat.
+    beat: u64,
+}
+
+/// Why a proposal was not taken. Nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposeError {
+    /// Ask `leader`; `None` while nobody is known to lead.
+    NotLeader {
+        /// Who leads, as far as this replica knows.
+        leader: Option<ReplicaId>,
+    },
+    /// Leadership is being handed over. Try again in a moment, wherever it went.
+    Transferring,
+    /// Too much waits for its commit. Try again later.
+    Busy {
+        /// Bytes that wait.
+        bytes: usize,
+    },
+}
+
+/// This replica does not lead. Ask `leader`; `None` while nobody is known to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLeader {
+    /// Who leads, as far as this replica knows.
+    pub leader: Option<ReplicaId>,
+}
+
+impl Leader {
+    /// Elected at tick `now`, which counts as hearing every peer.
+    pub(crate) fn new(now: u64) -> Leader {
+        Leader { peers: BTreeMap::new(), reads: Reads::default(), transfer: None, uncommitted_bytes: 0, beat: now }
+    }
+
+    /// Peers that are new begin at `next`; peers that are gone are forgotten.
+    pub(crate) fn follow_membership(&mut self, membership: &Membership, own: ReplicaId, next: Index, now: u64) {
+        let members = membership.members();
+        self.peers.retain(|id, _| members.binary_search(id).is_ok());
+        for id in members.into_iter().filter(|id| *id != own) {
+            self.peers.entry(id).or_insert_with(|| Progress::new(next, now));
+        }
+        if self.transfer.as_ref().is_some_and(|transfer| membership.voters.binary_search(&transfer.to).is_err()) {
+            self.transfer = None;
+        }
+    }
+
+    /// Every peer has the log up to here; `None` without peers.
+    pub(crate) fn matched_by_all(&self) -> Option<Index> {
+        self.peers.values().map(|peer| peer.matched).min()
+    }
+}
+
+impl Replica {
+    /// Appends a command. It is committed when `Ready::commit` has reached its index while the entry there
+    /// still has the returned term; after a change of leader it may or may not come to that.
+    pub fn propose(&mut self, payload: Rc<[u8]>, ready: &mut Ready) -> Result<LogId, ProposeError> {
+        let State::Leader(leader) = &self.state else {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        };
+        if leader.transfer.is_some() {
+            return Err(ProposeError::Transferring);
+        }
+        let bytes = leader.uncommitted_bytes;
+        // A command larger than the limit still goes when nothing else waits.
+        if bytes > 0 && bytes.saturating_add(payload.len()) > self.options.uncommitted_bytes_max {
+            return Err(ProposeError::Busy { bytes });
+        }
+        Ok(self.append_own(EntryKind::Command, payload, ready).id())
+    }
+
+    /// Asks whether this replica still leads. The answer comes in `Ready::reads` under `token`, after a round of
+    /// messages that begins with the next [`Replica::collect`]; or in `Ready::reads_failed`. The host
+    /// bounds how many wait.
+    pub fn read(&mut self, token: u64, _ready: &mut Ready) -> Result<(), NotLeader> {
+        match &mut self.state {
+            State::Leader(leader) => {
+                leader.reads.add(token);
+                Ok(())
+            }
+            _ => Err(NotLeader { leader: self.leader() }),
+        }
+    }
+
+    pub(crate) fn begin_read_round(&mut self, ready: &mut Ready) {
+        // Until an entry of this term is committed, the commit index may lag what a former leader acknowledged (rule 8).
+        if !self.has_committed_in_term() {
+            return;
+        }
+        let State::Leader(leader) = &mut self.state else { return };
+        if leader.reads.begin_round(self.log.commit()) {
+            self.beat(ready);
+            self.confirm_reads(ready);
+        }
+    }
+
+    fn confirm_reads(&mut self, ready: &mut Ready) {
+        let own = self.options.id;
+        let State::Leader(leader) = &mut self.state else { return };
+        let Leader { peers, reads, .. } = &mut **leader;
+        let round_of = |id| if id == own { u64::MAX } else { peers.get(&id).map_or(0, |peer| peer.round) };
+        reads.confirm(quorum::reached_by_quorum(self.memberships.current(), &round_of), ready);
+    }
+
+    pub(crate) fn on_heartbeat_reply(&mut self, from: ReplicaId, round: u64, ready: &mut Ready) {
+        let now = self.timeouts.now();
+        let heartbeat = u64::from(self.options.heartbeat_ticks);
+        let State::Leader(leader) = &mut self.state else { return };
+        if round > leader.reads.round() {
+            self.anomalies.malformed += 1;
+            return;
+        }
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        peer.heard = now;
+        peer.round = peer.round.max(round);
+        // It lives. If a question to it stays open for long, the question or its answer was lost.
+        match &mut peer.flow {
+            Flow::Probe { sent, .. } if sent.is_some_and(|sent| now - sent >= heartbeat) => *sent = None,
+            Flow::Replicate(inflight) if !inflight.is_empty() && now - inflight.moved >= heartbeat => {
+                inflight.moved = now;
+                self.send_news(from, ready);
+            }
+            _ => {}
+        }
+        self.confirm_reads(ready);
+    }
+
+    /// Commits what a quorum holds durably, this disk included like any other (rule 2).
+    pub(crate) fn advance_commit(&mut self, ready: &mut Ready) {
+        let (own, durable, before) = (self.options.id, self.log.durable(), self.log.commit());
+        let State::Leader(leader) = &mut self.state else { return };
+        let matched = |id| match leader.peers.get(&id) {
+            Some(peer) => peer.matched.0,
+            None if id == own => durable.0,
+            None => 0,
+        };
+        let index = Index(quorum::reached_by_quorum(self.memberships.current(), &matched));
+        // Only entries of our own term commit by counting copies (paper section 5.4.2, rule 3): an older entry on
+        // a majority can still be overwritten. The older ones are carried along.
+        if index <= before || self.log.term_of(index) != Some(self.hard_state.term) {
+            return;
+        }
+        self.log.commit_to(index);
+        let committed = self.log.bytes_between(before.next(), index);
+        leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(committed);
+        self.leave_joint_if_due(ready);
+    }
+
+    /// Whether an entry of this leader's term is committed.
+    pub(crate) fn has_committed_in_term(&self) -> bool {
+        matches!(self.state, State::Leader(_)) && self.log.term_of(self.log.commit()) == Some(self.hard_state.term)
+    }
+
+    pub(crate) fn tick_leader(&mut self, ready: &mut Ready) {
+        let (own, now) = (self.options.id, self.timeouts.now());
+        let election = u64::from(self.options.election_ticks);
+        let State::Leader(leader) = &mut self.state else { return };
+        let heard = |id| id == own || leader.peers.get(&id).is_some_and(|peer| now - peer.heard < election);
+        if !quorum::is_quorum(self.memberships.current(), &heard) {
+            // Check-quorum (thesis 6.2): others may have elected somebody else, and clients wait here in vain.
+            return self.change_role(Become::Follower { term: self.hard_state.term, leader: None }, ready);
+        }
+        if leader.transfer.as_ref().is_some_and(|transfer| now - transfer.since >= election) {
+            leader.transfer = None;
+        }
+        for peer in leader.peers.values_mut() {
+            if matches!(peer.flow, Flow::Snapshot { heard, .. } if now - heard >= election) {
+                peer.start_again();
+            }
+        }
+        if now - leader.beat >= u64::from(self.options.heartbeat_ticks) {
+            self.beat(ready);
+        }
+    }
+
+    /// One heartbeat to every peer, with the newest read round.
+    fn beat(&mut self, ready: &mut Ready) {
+        let (from, term, commit) = (self.options.id, self.hard_state.term, self.log.commit());
+        let settled = self.settled();
+        let State::Leader(leader) = &mut self.state else { return };
+        leader.beat = self.timeouts.now();
+        let round = leader.reads.round();
+        for (&to, peer) in &leader.peers {
+            let body = Body::Heartbeat { commit: commit.min(peer.matched), round, settled };
+            ready.send.push(Message { from, to, term, body });
+        }
+    }
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProposeError::NotLeader { leader } => write!(f, "{}", NotLeader { leader: *leader }),
+            ProposeError::Transferring => write!(f, "leadership is being handed over"),
+            ProposeError::Busy { bytes } => write!(f, "{bytes} bytes of proposals wait for their commit"),
+        }
+    }
+}
+
+impl fmt::Display for NotLeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.leader {
+            Some(leader) => write!(f, "not the leader: {leader} is"),
+            None => write!(f, "not the leader, and none is known"),
+        }
+    }
+}
+
+impl std::error::Error for ProposeError {}
+impl std::error::Error for NotLeader {}

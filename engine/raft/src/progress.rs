@@ -1,0 +1,174 @@
+//! What a leader knows of one peer, and how much it may send it.
+//!
+//! ```text
+//!            first acknowledgement               window open: many messages in flight
+//!   Probe ---------------------------> Replicate
+//!     ^  <--- refused, lost or unreachable ---'
+//!     |                                                    next <= log start
+//!     '------ failed, or silent for E ---- Snapshot <--------- from either
+//! ```
+
+use crate::entry::LogId;
+use crate::ids::{Index, ReplicaId};
+use crate::options::Options;
+use std::collections::VecDeque;
+
+/// How a leader sends to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// One message at a time: the leader does not know where the logs agree.
+    Probe,
+    /// Many messages in flight, one after the other.
+    Replicate,
+    /// The log does not reach back far enough: a snapshot is offered or on its way.
+    Snapshot,
+}
+
+/// One peer, as the leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    /// Who it is.
+    pub id: ReplicaId,
+    /// Its log equals the leader's up to here, durably.
+    pub matched: Index,
+    /// The next entry to send.
+    pub next: Index,
+    /// How it is sent to.
+    pub state: PeerState,
+    /// Whether it was heard within the election timeout.
+    pub active: bool,
+    /// Whether it has no vote.
+    pub learner: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) matched: Index,
+    pub(crate) next: Index,
+    pub(crate) flow: Flow,
+    pub(crate) fetching: Fetching,
+    /// The tick of its last message.
+    pub(crate) heard: u64,
+    /// The last read round it answered.
+    pub(crate) round: u64,
+    /// The commit index it knows if nothing got lost.
+    pub(crate) commit_told: Index,
+}
+
+#[derive(Debug)]
+pub(crate) enum Flow {
+    /// `sent` is the tick of the probe that is not yet answered. After a refusal a probe goes `bare`, without
+    /// entries, as it will probably be refused, too.
+    Probe {
+        sent: Option<u64>,
+        bare: bool,
+    },
+    Replicate(Inflight),
+    /// `heard` is the tick of the last sign that it goes on.
+    Snapshot {
+        offered: LogId,
+        granted: bool,
+        heard: u64,
+    },
+}
+
+/// Whether old entries are being read from the journal for this peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetching {
+    No,
+    /// From this index on.
+    Asked(Index),
+    /// At this tick; tried again at a later one.
+    Failed(u64),
+}
+
+/// Messages sent and not yet answered, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Inflight {
+    messages: VecDeque<(Index, usize)>,
+    bytes: usize,
+    /// The tick of the last answer or question about them.
+    pub(crate) moved: u64,
+}
+
+impl Progress {
+    /// A peer of which nothing is known but that it was worth a message at tick `now`.
+    pub(crate) fn new(next: Index, now: u64) -> Progress {
+        Progress {
+            matched: Index(0),
+            next,
+            flow: Flow::Probe { sent: None, bare: false },
+            fetching: Fetching::No,
+            heard: now,
+            round: 0,
+            commit_told: Index(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> PeerState {
+        match self.flow {
+            Flow::Probe { .. } => PeerState::Probe,
+            Flow::Replicate(_) => PeerState::Replicate,
+            Flow::Snapshot { .. } => PeerState::Snapshot,
+        }
+    }
+
+    /// The peer's log equals ours up to `matched`: send as much as the window takes.
+    pub(crate) fn acknowledge(&mut self, matched: Index, now: u64) {
+        self.matched = self.matched.max(matched);
+        match &mut self.flow {
+            Flow::Replicate(inflight) => {
+                inflight.acknowledge(matched, now);
+                self.next = self.next.max(self.matched.next());
+            }
+            Flow::Probe { .. } | Flow::Snapshot { .. } => {
+                self.next = self.matched.next();
+                self.flow = Flow::Replicate(Inflight { moved: now, ..Inflight::default() });
+            }
+        }
+    }
+
+    /// Back to one message at a time, from `next` on.
+    pub(crate) fn probe(&mut self, next: Index, bare: bool) {
+        self.next = next;
+        self.commit_told = Index(0);
+        self.flow = Flow::Probe { sent: None, bare };
+    }
+
+    /// What was in flight may be lost: start again from what is certain.
+    pub(crate) fn start_again(&mut self) {
+        match self.flow {
+            Flow::Probe { bare, .. } => self.probe(self.next, bare),
+            Flow::Replicate(_) | Flow::Snapshot { .. } => self.probe(self.matched.next(), false),
+        }
+    }
+}
+
+impl Inflight {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(crate) fn is_full(&self, options: &Options) -> bool {
+        self.messages.len() >= options.inflight_messages_max
+            || !self.messages.is_empty() && self.bytes >= options.inflight_bytes_max
+    }
+
+    pub(crate) fn add(&mut self, last: Index, bytes: usize, now: u64) {
+        if self.messages.is_empty() {
+            self.moved = now;
+        }
+        self.messages.push_back((last, bytes));
+        self.bytes += bytes;
+    }
+
+    fn acknowledge(&mut self, matched: Index, now: u64) {
+        while let Some(&(last, bytes)) = self.messages.front()
+            && last <= matched
+        {
+            self.bytes -= bytes;
+            self.messages.pop_front();
+            self.moved = now;
+        }
+    }
+}

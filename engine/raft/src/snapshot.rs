@@ -1,0 +1,117 @@
+//! Snapshots: offered by the leader, granted by the receiver, carried by the host (rule 22).
+//!
+//! The bytes never pass through here. A replica only agrees with its leader that they should
+//! flow, and takes note when the host has put them in place.
+
+use crate::entry::LogId;
+use crate::ids::ReplicaId;
+use crate::membership::Memberships;
+use crate::message::{AppendReply, Body, SnapshotInstalled};
+use crate::progress::Flow;
+use crate::ready::{Ready, SnapshotWanted};
+use crate::replica::{Become, Replica, State};
+
+impl Replica {
+    /// Follower: the leader's log does not reach back to what we lack.
+    pub(crate) fn on_snapshot_offer(&mut self, from: ReplicaId, last: LogId, ready: &mut Ready) {
+        if !self.follow(from, ready) {
+            return;
+        }
+        if last.index <= self.log.commit() || self.log.contains(last) {
+            // We have caught up in the meantime, or the leader missed our answer.
+            let reply = AppendReply::Accepted { matched: last.index };
+            ready.send_after_persist.push(self.message(from, Body::AppendReply(reply)));
+        } else {
+            // A host without room for a snapshot keeps this message back; the offer is repeated.
+            ready.send.push(self.message(from, Body::SnapshotGrant { last }));
+        }
+    }
+
+    /// Leader: the receiver is ready. A grant of something that is not on offer is late or repeated.
+    pub(crate) fn on_snapshot_grant(&mut self, from: ReplicaId, last: LogId, ready: &mut Ready) {
+        let now = self.timeouts.now();
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        peer.heard = now;
+        if let Flow::Snapshot { offered, granted, heard } = &mut peer.flow
+            && *offered == last
+            && !*granted
+        {
+            *granted = true;
+            *heard = now;
+            ready.snapshots.push(SnapshotWanted { peer: from, last });
+        }
+    }
+
+    /// Leader: bytes arrive at the receiver.
+    pub(crate) fn on_snapshot_progress(&mut self, from: ReplicaId) {
+        let now = self.timeouts.now();
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        peer.heard = now;
+        if let Flow::Snapshot { heard, .. } = &mut peer.flow {
+            *heard = now;
+        }
+    }
+
+    /// Leader's host: a snapshot has been sent to `peer` to its end, or has failed. After a failure it is offered
+    /// again; after success the peer's own acknowledgement decides.
+    pub fn snapshot_sent(&mut self, peer: ReplicaId, ok: bool, _ready: &mut Ready) {
+        let now = self.timeouts.now();
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(progress) = leader.peers.get_mut(&peer) else { return };
+        if let Flow::Snapshot { heard, .. } = &mut progress.flow {
+            *heard = now;
+            if !ok {
+                progress.start_again();
+            }
+        }
+    }
+
+    /// Receiver's host: `bytes` of a snapshot have arrived so far. Tells the leader, so that it does not give up.
+    /// Call it a few times per election timeout.
+    pub fn snapshot_progress(&mut self, bytes: u64, ready: &mut Ready) {
+        if let State::Follower(follower) = &self.state
+            && let Some(leader) = follower.leader
+        {
+            ready.send.push(self.message(leader, Body::SnapshotProgress { bytes }));
+        }
+    }
+
+    /// Receiver's host: the store now holds the state at `installed.last`, durably.
+    ///
+    /// If the log has that very entry, nothing of the log changes: what follows it may be acknowledged and must
+    /// stay. Otherwise the log restarts there, empty, and `Ready::log_start` says so.
+    ///
+    /// # Panics
+    /// If the store went back, or if this replica leads a log that lacks a committed entry.
+    pub fn snapshot_installed(&mut self, installed: SnapshotInstalled, ready: &mut Ready) {
+        let SnapshotInstalled { last, membership } = installed;
+        let applied = self.log.applied();
+        assert!(last.index >= applied, "a snapshot took the store from {applied} back to {last:?}");
+        if self.log.contains(last) {
+            self.log.overtaken_by_snapshot(last.index);
+        } else if last.index > self.log.commit() {
+            assert!(!matches!(self.state, State::Leader(_)), "the leader of {} lacks {last:?}", self.hard_state.term);
+            if !matches!(self.state, State::Follower(_)) {
+                self.change_role(Become::Follower { term: self.hard_state.term, leader: None }, ready);
+            }
+            self.log.restart(last, ready);
+            self.memberships = Memberships::new(membership, Vec::new());
+        } else {
+            // It ends before our log begins: it brought nothing, and there is nothing to tell.
+            self.anomalies.malformed += 1;
+            return;
+        }
+        self.announced = self.announced.max(last.index);
+        if ready.commit.is_some_and(|commit| commit <= last.index) {
+            ready.commit = None;
+        }
+        self.advance_commit(ready);
+        self.announce(ready);
+        if let Some(leader) = self.leader().filter(|leader| *leader != self.options.id) {
+            let reply = AppendReply::Accepted { matched: last.index };
+            ready.send_after_persist.push(self.message(leader, Body::AppendReply(reply)));
+        }
+    }
+}
