@@ -17,9 +17,12 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub type Problem = (&'static str, String);
 
 /// Fills in what empty and 0 stand for: a list with this node alone, this node's address in the list, and a
-/// replication that suits the number of nodes.
-pub fn resolve(settings: &mut Settings) {
+/// replication that suits the number of nodes. The error is an address that nothing can be made of.
+pub fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     let node = &mut settings.node;
+    if !node.listen.is_empty() {
+        address::split(&node.listen).map_err(|why| ("node.listen", why))?;
+    }
     if node.nodes.is_empty() {
         let address = if node.listen.is_empty() { "127.0.0.1:7400".into() } else { node.listen.clone() };
         node.nodes.push(NodeAddress { name: node.name.clone(), address });
@@ -33,12 +36,12 @@ pub fn resolve(settings: &mut Settings) {
         let candidates = if node.set_size > 0 { usize::from(node.set_size) } else { node.nodes.len() };
         node.replication = largest_odd(candidates.min(3) as u16);
     }
+    Ok(())
 }
 
 /// The first thing that cannot be, in the order of the file. The settings are resolved.
 pub fn first_problem(settings: &Settings) -> Option<Problem> {
     let checks = [
-        in_listen(&settings.node),
         in_list(&settings.node),
         in_addresses(&settings.node),
         in_numbers(&settings.node),
@@ -48,11 +51,6 @@ pub fn first_problem(settings: &Settings) -> Option<Problem> {
         in_limits(&settings.limits),
     ];
     checks.into_iter().flatten().next()
-}
-
-// Before the list, which is made of this address when none is given.
-fn in_listen(node: &Node) -> Option<Problem> {
-    address::split(&node.listen).err().filter(|_| !node.listen.is_empty()).map(|why| ("node.listen", why))
 }
 
 fn in_list(node: &Node) -> Option<Problem> {

@@ -147,8 +147,7 @@ pub fn load(
         layers.lay_text(Origin::CommandLine, name, value)?;
     }
     let Layers { mut settings, origins, .. } = layers;
-    check::resolve(&mut settings);
-    match check::first_problem(&settings) {
+    match check::resolve(&mut settings).err().or_else(|| check::first_problem(&settings)) {
         None => Ok(Loaded { settings, origins }),
         Some((name, why)) => {
             let origin = origins.get(name).cloned().unwrap_or(Origin::Default);

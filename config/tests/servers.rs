@@ -33,7 +33,7 @@ fn every_line_becomes_settings_that_hold() {
     let list = thirteen();
     for (own, line) in list.iter().enumerate() {
         let mut settings = settings(Path::new("LIST"), &list, line).unwrap();
-        config::check::resolve(&mut settings);
+        config::check::resolve(&mut settings).unwrap();
         assert_eq!(config::check::first_problem(&settings), None);
         assert_eq!((&settings.node.name, &settings.node.listen), (line, line));
         assert_eq!(usize::from(settings.number()), own);
