@@ -1,1 +1,319 @@
-//! To come.
+//! The rim: turns the world into events of the shards and their effects into system calls.
+//!
+//! The only room of the server with await, threads, sockets and files. It decides nothing about consensus. Start
+//! reading at [`run`], then [`core`] for one turn of a core.
+
+mod admin;
+mod clients;
+mod core;
+mod directory;
+mod founding;
+mod front;
+mod health;
+mod host;
+mod journal_files;
+mod journal_task;
+mod lobby;
+mod mesh;
+mod peers;
+mod recovery;
+mod runtime;
+mod signals;
+mod space;
+mod stage;
+mod status;
+mod store_threads;
+
+use self::core::{Core, Parts};
+use crate::store::{self, Store, StoreError};
+use ::config::Settings;
+use directory::{Directory, DirectoryError};
+use engine_core::placement::founding::FoundingRecord;
+use engine_core::placement::map::ClusterMap;
+use engine_core::shard::{self, Shard};
+use founding::FoundingError;
+use health::{Connections, Health};
+use host::HostError;
+use mesh::{Mesh, ToCore};
+use recovery::RecoveryError;
+use stage::Stage;
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Ticks of the Raft clock in one election timeout.
+const ELECTION_TICKS: u32 = 20;
+
+/// Ticks between two heartbeats: E/10.
+const HEARTBEAT_TICKS: u32 = 2;
+
+/// Requests of one group that may wait for an answer.
+const WAITING_MAX: usize = 65_536;
+
+/// Bytes of entries in one run for the store.
+const RUN_BYTES_MAX: usize = 1 << 20;
+
+/// Why a node did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The node is no member of the cluster its settings describe.
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address} ({setting}): {why}; stop what uses it, or choose another address")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The setting it comes from.
+        setting: &'static str,
+        /// What the system said.
+        why: String,
+    },
+    /// The store of a core does not open.
+    #[error("the store in {path} does not open: {error}")]
+    Store {
+        /// The directory.
+        path: String,
+        /// Why.
+        error: StoreError,
+    },
+    /// A core could not be recovered.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A thread or executor could not be started.
+    #[error("cannot start {what}: {error}")]
+    Start {
+        /// What.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// What every core and door of a running node knows. Never changes while it runs.
+#[derive(Debug)]
+pub struct NodeFacts {
+    settings: Settings,
+    record: FoundingRecord,
+    map: ClusterMap,
+    /// This node's number.
+    node: u16,
+    incarnation: u64,
+    /// A random number drawn at this start.
+    start: u64,
+    /// One tick of the Raft clock.
+    tick: Duration,
+    health: Arc<Health>,
+    connections: Connections,
+}
+
+/// Runs a node until it has been told to stop and everything is flushed.
+///
+/// The settings are loaded and checked. Blocks the calling thread, which must not be pinned: RocksDB's threads
+/// inherit its affinity.
+pub fn run(settings: Settings) -> Result<(), NodeError> {
+    abort_on_panic();
+    host::check(settings.node.shards, &settings.node.cpus)?;
+    let directory = Directory::open(&settings.node.data, &settings.node.name, settings.node.shards)?;
+    let listener = listen(&settings.node.listen, "node.listen")?;
+    let mut founding = founding::begin(&directory, &settings)?;
+    let stage = Arc::new(Stage::new(founding.answer()));
+    let health = Arc::new(Health::new(settings.node.shards));
+    let start = |what: &str| {
+        let what = what.to_string();
+        move |error| NodeError::Start { what, error }
+    };
+    signals::start(stage.clone(), health.clone()).map_err(start("the signal thread"))?;
+    if !settings.node.admin.is_empty() {
+        let admin = listen(&settings.node.admin, "node.admin")?;
+        let server = tiny_http::Server::from_listener(admin, None).map_err(|error| NodeError::Listen {
+            address: settings.node.admin.clone(),
+            setting: "node.admin",
+            why: error.to_string(),
+        })?;
+        admin::start(server, health.clone(), stage.clone()).map_err(start("the admin thread"))?;
+    }
+    front::start(listener, stage.clone()).map_err(start("the front thread"))?;
+    tracing::info!(name = settings.node.name, listen = settings.node.listen, "listening");
+    let record = founding::complete(&mut founding, &directory, &settings, &stage)?;
+    let facts = Arc::new(NodeFacts {
+        map: ClusterMap::founded(&record),
+        record,
+        node: settings.number(),
+        incarnation: directory.incarnation,
+        start: directory::random()?,
+        tick: settings.raft.election_timeout / ELECTION_TICKS,
+        health,
+        connections: Connections::new(settings.limits.connections_max),
+        settings,
+    });
+    serve(&facts, &directory, &stage)
+}
+
+/// Opens the stores, starts the cores, and waits for them to end.
+fn serve(facts: &Arc<NodeFacts>, directory: &Directory, stage: &Stage) -> Result<(), NodeError> {
+    let created = directory.read("CREATED")?.is_some();
+    let shards = facts.settings.node.shards;
+    let (mesh, inboxes) = Mesh::new(shards);
+    let (made, all_made) = flume::bounded(usize::from(shards));
+    let mut threads = Vec::new();
+    let mut writers = Vec::new();
+    for (index, inbox) in (0..shards).zip(inboxes) {
+        let (parts, writer) = prepare(facts, directory, index, &mesh, inbox)?;
+        writers.push((parts.writer.clone(), writer));
+        threads.push(start_core(parts, made.clone(), created)?);
+    }
+    drop(made);
+    for _ in 0..shards {
+        match all_made.recv() {
+            Ok(result) => result?,
+            Err(_) => break,
+        }
+    }
+    if !created {
+        directory.write("CREATED", b"all replicas of the founding record\n")?;
+    }
+    let low_water = facts.settings.journal.low_water;
+    space::start(directory.path().into(), low_water, mesh.clone(), facts.health.clone())
+        .map_err(|error| NodeError::Start { what: "the watch on the disk".into(), error })?;
+    stage.serve(mesh, facts.clone());
+    tracing::info!(node = facts.node, shards, groups = facts.map.groups.len() - 1, "serving");
+    for thread in threads {
+        // A core that panics takes the process with it, so this is only ever an orderly end.
+        let _ = thread.join();
+    }
+    for (sender, thread) in writers {
+        // The writer may have ended with its core already.
+        let _ = sender.send(store_threads::Write::Close);
+        let _ = thread.join();
+    }
+    tracing::info!("stopped; everything is flushed");
+    Ok(())
+}
+
+/// Opens the store of a core and starts its helpers, from this unpinned thread.
+fn prepare(
+    facts: &Arc<NodeFacts>,
+    directory: &Directory,
+    index: u16,
+    mesh: &Mesh,
+    inbox: flume::Receiver<ToCore>,
+) -> Result<(Parts, JoinHandle<()>), NodeError> {
+    let home = directory.core(index);
+    let io_error = |error| NodeError::Directory(DirectoryError::Io { path: home.clone(), error });
+    let journal_directory = home.join("journal");
+    std::fs::create_dir_all(&journal_directory).map_err(io_error)?;
+    let path = home.join("db");
+    let settings = &facts.settings;
+    let options = store_options(settings, path.clone());
+    let store = Store::open(&options).map_err(|error| NodeError::Store { path: path.display().to_string(), error })?;
+    let start = |error| NodeError::Start { what: format!("the helpers of core {index}"), error };
+    let (writer, thread) = store_threads::start_writer(index, store.clone(), mesh.clone()).map_err(start)?;
+    let reader = store_threads::start_reader(index, store.clone(), mesh.clone()).map_err(start)?;
+    let bytes = settings.journal.segment;
+    let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, mesh.clone()).map_err(start)?;
+    let direct_io = settings.journal.direct_io && journal_files::direct_io_works(&journal_directory);
+    if settings.journal.direct_io && !direct_io {
+        tracing::warn!(
+            core = index,
+            "this file system takes no direct writes: the journal goes through the page cache"
+        );
+    }
+    let (facts, mesh) = (facts.clone(), mesh.clone());
+    let parts = Parts { index, facts, mesh, inbox, store, writer, reader, spares, journal_directory, direct_io };
+    Ok((parts, thread))
+}
+
+/// Starts the thread of a core: recovers, then runs. Reports once everything recovery wrote is durable.
+fn start_core(
+    parts: Parts,
+    made: flume::Sender<Result<(), NodeError>>,
+    created: bool,
+) -> Result<JoinHandle<()>, NodeError> {
+    let index = parts.index;
+    let name = format!("core-{index}");
+    let cpu = parts.facts.settings.node.cpus.get(usize::from(index)).copied();
+    let main = move || {
+        let life = directory::random().unwrap_or(1);
+        let recovered = recovery::recover(&parts.facts, index, &parts.journal_directory, &parts.store, life, created);
+        let recovered = match recovered {
+            Ok(recovered) => recovered,
+            // Only a main that has given up no longer listens.
+            Err(error) => return drop(made.send(Err(error.into()))),
+        };
+        let options = shard_options(&parts.facts, index);
+        let shard = Shard::new(options, &parts.facts.map, recovered.starts);
+        let reported = made.clone();
+        let ran = runtime::run(&format!("core-{index}"), cpu, move || {
+            let (core, inbox) = Core::new(parts, shard, recovered.journal, reported);
+            core.run(inbox)
+        });
+        if let Err(error) = ran {
+            // As above.
+            let what = format!("core {index}");
+            drop(made.send(Err(NodeError::Start { what, error })));
+        }
+    };
+    let what = name.clone();
+    std::thread::Builder::new().name(name).spawn(main).map_err(|error| NodeError::Start { what, error })
+}
+
+fn listen(address: &str, setting: &'static str) -> Result<TcpListener, NodeError> {
+    let failed = |why: String| NodeError::Listen { address: address.into(), setting, why };
+    let resolved = address.to_socket_addrs().map_err(|error| failed(error.to_string()))?.next();
+    let resolved = resolved.ok_or_else(|| failed("the name has no address".into()))?;
+    TcpListener::bind(resolved).map_err(|error| failed(error.to_string()))
+}
+
+fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Options {
+    let share = |bytes: u64| bytes / u64::from(settings.node.shards);
+    let _ = (&share, &path);
+    store::Options::default()
+}
+
+fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
+    let (raft, limits) = (&facts.settings.raft, &facts.settings.limits);
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    shard::Options {
+        node: facts.node,
+        seed: facts.start ^ u64::from(core).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        election_ticks: ELECTION_TICKS,
+        heartbeat_ticks: HEARTBEAT_TICKS,
+        inflight_messages_max: raft.inflight_messages as usize,
+        inflight_bytes_max: bytes(raft.inflight_bytes),
+        append_bytes_max: bytes(raft.append_bytes),
+        window_bytes_max: bytes(raft.window_bytes),
+        uncommitted_bytes_max: bytes(limits.group_uncommitted_bytes),
+        apply_bytes_max: bytes(limits.core_unapplied_bytes),
+        run_bytes_max: RUN_BYTES_MAX,
+        waiting_max: WAITING_MAX,
+        snapshot_entries: raft.snapshot_entries,
+        snapshot_log_bytes: raft.snapshot_log_bytes,
+        limits: engine_core::command::Limits {
+            key_bytes_max: bytes(limits.key_bytes_max),
+            value_bytes_max: bytes(limits.value_bytes_max),
+            batch_operations_max: limits.batch_operations_max as usize,
+            command_bytes_max: bytes(limits.frame_bytes_max),
+        },
+    }
+}
+
+/// A node with one dead thread must not keep its leaderships: any panic ends the process, after it is printed.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        // The probe for rings is the one place where a panic is an answer.
+        if std::thread::current().name() != Some("probe") {
+            std::process::abort();
+        }
+    }));
+}

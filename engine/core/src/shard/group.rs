@@ -1,16 +1,16 @@
 //! One group as its core sees it: the replica, who waits for it, and how far the store is.
 
+use super::Options;
 use super::effects::{Effects, Refused, Replay};
 use super::event::{Query, Ticket};
 use super::waiting::Waiting;
-use super::Options;
 use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
+use raft::Replica;
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::Message;
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
-use raft::Replica;
 
 /// What a replica may do with the state it found at start (DESIGN: recovery cases).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,9 @@ impl Group {
         let replica = Replica::new(
             raft::Options {
                 id: start.replica,
-                seed: options.seed ^ (u64::from(start.group.0) << 32) ^ start.replica.0.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                seed: options.seed
+                    ^ (u64::from(start.group.0) << 32)
+                    ^ start.replica.0.wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 election_ticks: options.election_ticks,
                 heartbeat_ticks: options.heartbeat_ticks,
                 inflight_messages_max: options.inflight_messages_max,
@@ -144,6 +146,10 @@ impl Group {
 
     pub(super) fn membership_bytes(&self) -> Vec<u8> {
         self.replica.membership().encode()
+    }
+
+    fn membership_at(&self, index: Index) -> Vec<u8> {
+        self.replica.membership_at(index).encode()
     }
 
     pub(super) fn tick(&mut self) {
@@ -315,7 +321,7 @@ impl Group {
         if upto > self.replica.log_start().index && upto <= self.applied.index {
             let start = self.replica.compact(upto);
             self.log_bytes = 0;
-            effects.compact.push((self.id, start, self.replica.membership_at(start.index).encode()));
+            effects.compact.push((self.id, start, self.membership_at(start.index)));
         }
     }
 
@@ -325,10 +331,9 @@ impl Group {
             return;
         }
         let last = self.replica.last().index;
-        let fit = self
-            .replica
-            .peers()
-            .any(|peer| peer.id == self.preferred && peer.active && !peer.learner && last.0 - peer.matched.0.min(last.0) < 1_000);
+        let fit = self.replica.peers().any(|peer| {
+            peer.id == self.preferred && peer.active && !peer.learner && last.0 - peer.matched.0.min(last.0) < 1_000
+        });
         if fit {
             // Refused while a change is open; the next round asks again.
             let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);

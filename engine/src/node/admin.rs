@@ -1,0 +1,58 @@
+//! The admin port: liveness, readiness and version over HTTP, on a thread of its own.
+//!
+//! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet".
+
+use super::health::Health;
+use super::mesh::{Mesh, ToCore};
+use std::sync::Arc;
+use std::time::Duration;
+use tiny_http::{Request, Response, Server};
+
+/// How long a core may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves `server` until the process ends.
+pub fn start(server: Server, health: Arc<Health>, stage: Arc<super::stage::Stage>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("admin".into()).spawn(move || {
+        for request in server.incoming_requests() {
+            let (code, body) = match request.url().split('?').next().unwrap_or("") {
+                "/livez" if health.is_alive() => (200, "ok\n".to_string()),
+                "/livez" => (503, "a core has not ticked for 5 s\n".to_string()),
+                "/readyz" => match readiness(&health, &stage) {
+                    Ok(()) => (200, "ok\n".to_string()),
+                    Err(why) => (503, format!("{why}\n")),
+                },
+                "/version" => {
+                    let version =
+                        serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "wire": net::frame::VERSION });
+                    (200, format!("{version}\n"))
+                }
+                _ => (404, "there are /livez, /readyz and /version\n".to_string()),
+            };
+            respond(request, code, &body);
+        }
+    })?;
+    Ok(())
+}
+
+fn respond(request: Request, code: u16, body: &str) {
+    // Whoever asked may have gone.
+    let _ = request.respond(Response::from_string(body).with_status_code(code));
+}
+
+fn readiness(health: &Health, stage: &super::stage::Stage) -> Result<(), String> {
+    if health.is_draining() {
+        return Err("draining".into());
+    }
+    let mesh: Mesh = stage.mesh()?;
+    for core in 0..mesh.len() {
+        let (sender, receiver) = flume::bounded(1);
+        mesh.send(core, ToCore::Status(sender));
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(status) if status.ready => {}
+            Ok(_) => return Err(format!("core {core} has groups without a known leader, or is behind")),
+            Err(_) => return Err(format!("core {core} does not answer")),
+        }
+    }
+    Ok(())
+}

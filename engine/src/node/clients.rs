@@ -1,0 +1,353 @@
+//! Clients of this core: their connections, what they ask, and what they are told.
+//!
+//! A connection's frames are handled where they lie in its receive buffer. Answers of a turn are gathered per
+//! connection and leave in one send. A client that does not read its answers, or has too much in flight,
+//! is not read from until that changes.
+
+use super::core::Core;
+use super::mesh::{Mesh, ToCore};
+use super::runtime;
+use super::runtime::bell::Bell;
+use super::runtime::socket::{Reader, Socket};
+use super::store_threads::Read;
+use super::{peers, signals};
+use engine_core::placement::cores::core_of;
+use engine_core::placement::map::ClusterMap;
+use engine_core::shard::{Answer, Event, Query, Refused, Ticket};
+use net::frame::{self, Kind};
+use net::hello::{Hello, HelloRefusal, HelloReply, Role};
+use net::receive::RecvBuffer;
+use net::request;
+use net::response::{Refusal, Response};
+use net::status::NodeStatus;
+use raft::ids::GroupId;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// Requests of one connection that may be in flight; the next ones wait in the kernel's buffer.
+const INFLIGHT_MAX: usize = 16_384;
+
+/// Bytes of answers that may wait for one client before its requests are read no further.
+const QUEUED_BYTES_MAX: usize = 8 << 20;
+
+/// The first receive buffer of a client; it grows to one frame.
+const RECEIVE_BYTES: usize = 64 << 10;
+
+/// When a busy server asks a client to come back, in milliseconds.
+const RETRY_AFTER_MS: u32 = 5;
+
+/// The connection number that stands for requests of clients of other cores of this node.
+const FOREIGN: u64 = u64::MAX;
+
+/// The clients of one core.
+#[derive(Debug, Default)]
+pub struct Clients {
+    open: BTreeMap<u64, Rc<Client>>,
+    last_number: u64,
+    touched: Vec<Rc<Client>>,
+    /// Requests that came over the mesh, by the number they got here.
+    foreign: BTreeMap<u64, (u16, Ticket)>,
+    last_foreign: u64,
+    forwarded: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: Socket,
+    inflight: Cell<usize>,
+    touched: Cell<bool>,
+    /// Rung when answers have left, for a reader that waits for room.
+    room: Bell,
+    starved: Cell<bool>,
+    forward: bool,
+    loopback: bool,
+}
+
+impl Client {
+    fn has_room(&self) -> bool {
+        self.inflight.get() < INFLIGHT_MAX && self.socket.queued() < QUEUED_BYTES_MAX
+    }
+}
+
+impl Clients {
+    /// Requests forwarded to other cores since the start.
+    pub fn forwarded(&self) -> u64 {
+        self.forwarded
+    }
+
+    /// Queues the answer to one request; a client that has gone gets none.
+    pub fn answer(&mut self, mesh: &Mesh, ticket: Ticket, response: &Response) {
+        if ticket.connection == FOREIGN {
+            let Some((from, asked)) = self.foreign.remove(&ticket.request) else { return };
+            let mut frame = Vec::new();
+            response.write(&mut frame, asked.request);
+            mesh.send(from, ToCore::Reply { connection: asked.connection, frame });
+            return;
+        }
+        if let Some(client) = self.open.get(&ticket.connection) {
+            response.write(&mut client.socket.out(), ticket.request);
+            Clients::answered(client, &mut self.touched);
+        }
+    }
+
+    /// Queues a response frame that another core has made.
+    pub fn reply(&mut self, connection: u64, frame: &[u8]) {
+        if let Some(client) = self.open.get(&connection) {
+            client.socket.out().extend_from_slice(frame);
+            Clients::answered(client, &mut self.touched);
+        }
+        self.flush();
+    }
+
+    fn answered(client: &Rc<Client>, touched: &mut Vec<Rc<Client>>) {
+        client.inflight.set(client.inflight.get().saturating_sub(1));
+        if !client.touched.replace(true) {
+            touched.push(client.clone());
+        }
+    }
+
+    /// Sends every connection's answers.
+    pub fn flush(&mut self) {
+        for client in self.touched.drain(..) {
+            client.touched.set(false);
+            client.socket.flush();
+            if client.starved.get() && client.has_room() {
+                client.starved.set(false);
+                client.room.ring();
+            }
+        }
+    }
+
+    /// Ends all connections.
+    pub fn close_all(&mut self) {
+        self.flush();
+        for client in self.open.values() {
+            client.socket.close();
+            client.room.ring();
+        }
+    }
+}
+
+/// An answer of the shard as the wire has it.
+pub fn response(answer: Answer, map: &ClusterMap) -> Response {
+    let refused = match answer {
+        Answer::Outcome(outcome) => return Response::Outcome(outcome),
+        Answer::Refused(refused) => refused,
+    };
+    Response::Refused(match refused {
+        Refused::NotLeader(leader) => Refusal::NotLeader { leader: leader.map(|leader| leader.node()) },
+        Refused::NotServing => Refusal::NotLeader { leader: None },
+        Refused::UnknownGroup | Refused::NotOwner => Refusal::NotOwner { epoch: map.epoch },
+        Refused::Busy => Refusal::Busy { retry_after_ms: RETRY_AFTER_MS },
+        Refused::DiskFull => Refusal::DiskFull,
+        Refused::BadCommand(why) => Refusal::BadRequest { why },
+        Refused::TooLarge(limit) => Refusal::TooLarge { limit },
+        Refused::OutcomeUnknown => Refusal::OutcomeUnknown,
+    })
+}
+
+impl Core {
+    /// Takes over a connection whose hello named this core.
+    pub(super) fn adopt(self: &Rc<Self>, socket: OwnedFd, hello: &Hello, loopback: bool) {
+        let (socket, reader) = match Socket::adopt(socket) {
+            Ok(halves) => halves,
+            Err(error) => return tracing::warn!(core = self.index, %error, "cannot take a connection over"),
+        };
+        let refused = match hello.role {
+            Role::Founding => Some(HelloRefusal::Forbidden),
+            _ if self.is_stopping() => Some(HelloRefusal::Stopping),
+            _ => None,
+        };
+        let reply = HelloReply {
+            status: refused.map_or(Ok(()), Err),
+            core: self.index,
+            shards: self.mesh.len(),
+            node: self.facts.node,
+            cluster: self.map.cluster,
+            incarnation: self.facts.incarnation,
+            start: self.facts.start,
+        };
+        socket.out().extend_from_slice(&reply.encode());
+        socket.flush();
+        if refused.is_some() {
+            return socket.close();
+        }
+        let core = self.clone();
+        if hello.role == Role::Peer {
+            let node = hello.node;
+            return runtime::spawn(async move { peers::serve(core, socket, reader, node).await });
+        }
+        let client = Rc::new(Client {
+            socket,
+            inflight: Cell::new(0),
+            touched: Cell::new(false),
+            room: Bell::default(),
+            starved: Cell::new(false),
+            forward: hello.forward,
+            loopback,
+        });
+        let number = {
+            let clients = &mut self.state.borrow_mut().clients;
+            clients.last_number += 1;
+            clients.open.insert(clients.last_number, client.clone());
+            clients.last_number
+        };
+        runtime::spawn(async move {
+            core.serve(number, &client, reader).await;
+            client.socket.close();
+            core.state.borrow_mut().clients.open.remove(&number);
+            core.facts.connections.release();
+        });
+    }
+
+    async fn serve(self: &Rc<Self>, number: u64, client: &Client, mut reader: Reader) {
+        let mut buffer = RecvBuffer::new(RECEIVE_BYTES, frame::BODY_BYTES_MAX);
+        while !self.is_stopping() {
+            match reader.read(buffer.spare()).await {
+                Ok(count) if count > 0 => buffer.filled(count),
+                _ => return,
+            }
+            loop {
+                match buffer.next_frame() {
+                    Ok(Some(frame)) => {
+                        client.inflight.set(client.inflight.get() + 1);
+                        let ticket = Ticket { connection: number, request: frame.header.id };
+                        self.dispatch(ticket, client, frame.header.kind, frame.header.target, frame.body);
+                    }
+                    Ok(None) => break,
+                    // Nothing behind a broken frame can be trusted to be one.
+                    Err(error) => return tracing::debug!(core = self.index, %error, "a client's stream is broken"),
+                }
+            }
+            while !client.has_room() && !client.socket.is_closed() {
+                client.starved.set(true);
+                self.turn_bell.ring();
+                client.room.wait().await;
+            }
+        }
+    }
+
+    fn dispatch(self: &Rc<Self>, ticket: Ticket, client: &Client, kind: u8, target: u32, body: &[u8]) {
+        let home = core_of(GroupId(target), self.mesh.len());
+        let of_a_group =
+            matches!(Kind::from_number(kind), Some(Kind::Write | Kind::Read | Kind::Scan | Kind::Checksum));
+        if of_a_group && home != self.index {
+            if !client.forward {
+                return self.answer(ticket, &Response::Refused(Refusal::WrongCore { core: home }));
+            }
+            self.state.borrow_mut().clients.forwarded += 1;
+            let message = ToCore::Forwarded { from: self.index, ticket, kind, target, body: body.to_vec() };
+            self.mesh.send(home, message);
+            return;
+        }
+        if Kind::from_number(kind) == Some(Kind::Stop) {
+            return self.stop(ticket, client, body);
+        }
+        self.request(ticket, kind, target, body);
+    }
+
+    /// A request of a simple client of another core.
+    pub(super) fn forwarded(self: &Rc<Self>, from: u16, asked: Ticket, kind: u8, target: u32, body: &[u8]) {
+        let request = {
+            let clients = &mut self.state.borrow_mut().clients;
+            clients.last_foreign += 1;
+            clients.foreign.insert(clients.last_foreign, (from, asked));
+            clients.last_foreign
+        };
+        self.request(Ticket { connection: FOREIGN, request }, kind, target, body);
+    }
+
+    fn request(self: &Rc<Self>, ticket: Ticket, kind: u8, target: u32, body: &[u8]) {
+        let group = GroupId(target);
+        match Kind::from_number(kind) {
+            Some(Kind::Write) => self.handle(Event::Write { ticket, group, command: body }),
+            Some(Kind::Read) => match request::read(body) {
+                Ok(read) => {
+                    let query = Query::Get { key: read.key.to_vec() };
+                    self.handle(Event::Read { ticket, group, query, stale: read.stale });
+                }
+                Err(error) => self.bad_request(ticket, error.to_string()),
+            },
+            Some(Kind::Scan) => match request::scan(body) {
+                Ok(scan) => {
+                    let end = scan.end.as_ref().map(|end| end.to_vec());
+                    let query = Query::Scan { start: scan.start.to_vec(), end, limit: scan.limit.to_native() };
+                    self.handle(Event::Read { ticket, group, query, stale: scan.stale });
+                }
+                Err(error) => self.bad_request(ticket, error.to_string()),
+            },
+            Some(Kind::Checksum) if self.state.borrow().shard.replica(group).is_some() => {
+                self.reader
+                    .send(Read::Checksum { ticket, group })
+                    .unwrap_or_else(|_| panic!("the reader thread is gone"));
+            }
+            Some(Kind::Checksum) => {
+                self.answer(ticket, &Response::Refused(Refusal::NotOwner { epoch: self.map.epoch }));
+            }
+            Some(Kind::Status) => {
+                let core = self.clone();
+                runtime::spawn(async move {
+                    let status = core.node_status().await;
+                    core.answer(ticket, &Response::Status(status));
+                });
+            }
+            Some(Kind::Routing) => self.answer(ticket, &Response::Map(self.map.encode())),
+            Some(Kind::Ping) => self.answer(ticket, &Response::Done),
+            _ => self.answer(ticket, &Response::Refused(Refusal::Unsupported)),
+        }
+    }
+
+    fn stop(&self, ticket: Ticket, client: &Client, body: &[u8]) {
+        match request::stop(body) {
+            // Until there are roles, only this machine may stop a node.
+            Ok(_) if !client.loopback => self.answer(ticket, &Response::Refused(Refusal::Forbidden)),
+            Ok(stop) => {
+                self.answer(ticket, &Response::Done);
+                self.state.borrow_mut().clients.flush();
+                signals::stop_this_process(stop.clean);
+            }
+            Err(error) => self.bad_request(ticket, error.to_string()),
+        }
+    }
+
+    fn bad_request(&self, ticket: Ticket, why: String) {
+        self.answer(ticket, &Response::Refused(Refusal::BadRequest { why }));
+    }
+
+    fn answer(&self, ticket: Ticket, response: &Response) {
+        self.state.borrow_mut().clients.answer(&self.mesh, ticket, response);
+        self.turn_bell.ring();
+    }
+
+    /// What all cores of this node say of themselves.
+    async fn node_status(&self) -> NodeStatus {
+        let mut waiting = Vec::new();
+        for core in (0..self.mesh.len()).filter(|core| *core != self.index) {
+            let (sender, receiver) = flume::bounded(1);
+            self.mesh.send(core, ToCore::Status(sender));
+            waiting.push(receiver);
+        }
+        let mut cores = vec![self.status()];
+        for receiver in waiting {
+            // A core that has ended says nothing; its replicas are not served any more either.
+            if let Ok(status) = receiver.recv_async().await {
+                cores.push(status);
+            }
+        }
+        let forwarded = cores.iter().map(|core| core.forwarded).sum();
+        let mut groups: Vec<_> = cores.into_iter().flat_map(|core| core.replicas).collect();
+        groups.sort_unstable_by_key(|replica| replica.group);
+        NodeStatus {
+            node: self.facts.node,
+            name: self.settings.node.name.clone(),
+            shards: self.mesh.len(),
+            epoch: self.map.epoch,
+            forwarded,
+            start: self.facts.start,
+            groups,
+            waiting_for: Vec::new(),
+        }
+    }
+}

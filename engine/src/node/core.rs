@@ -1,0 +1,341 @@
+//! One core: its shard, its journal, its connections, and the turn that ties them together.
+//!
+//! Events come in from the tasks of connections, of the journal and of the inbox; each is handled on the spot,
+//! in one borrow without an await. The turn task then finishes the turn and carries the effects out: messages first,
+//! then what must be made durable, what the store may apply, answers and reads; at last one send per connection.
+
+use super::clients::Clients;
+use super::journal_files::Spare;
+use super::journal_task::Files;
+use super::mesh::{Mesh, ToCore};
+use super::peers::Peers;
+use super::runtime;
+use super::runtime::bell::Bell;
+use super::status::{self, CoreStatus};
+use super::store_threads::{Read, Write};
+use super::{NodeError, NodeFacts, journal_task};
+use crate::store::{Cached, Store};
+use config::Settings;
+use engine_core::journal::Journal;
+use engine_core::placement::map::ClusterMap;
+use engine_core::shard::effects::StoreRead;
+use engine_core::shard::{Effects, Event, Query, Shard};
+use flume::{Receiver, Sender};
+use net::response::Response;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a node that stops waits for its leaderships to move.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads answered from the block cache in one turn before the sockets are looked at again.
+const FLUSH_EVERY: usize = 512;
+
+/// What a core is made of when it starts.
+#[derive(Debug)]
+pub struct Parts {
+    /// The number of the core.
+    pub index: u16,
+    /// What all cores know.
+    pub facts: Arc<NodeFacts>,
+    /// All inboxes of the node.
+    pub mesh: Mesh,
+    /// This core's inbox.
+    pub inbox: Receiver<ToCore>,
+    /// The store, for reads from memory.
+    pub store: Store,
+    /// The store's writer.
+    pub writer: Sender<Write>,
+    /// The store's reader.
+    pub reader: Sender<Read>,
+    /// The helper that makes segments.
+    pub spares: Sender<Spare>,
+    /// Where the segments are.
+    pub journal_directory: PathBuf,
+    /// Whether segments are written past the page cache.
+    pub direct_io: bool,
+}
+
+/// See the module.
+pub struct Core {
+    pub(super) index: u16,
+    pub(super) facts: Arc<NodeFacts>,
+    pub(super) settings: Settings,
+    pub(super) map: ClusterMap,
+    pub(super) mesh: Mesh,
+    pub(super) store: Store,
+    pub(super) writer: Sender<Write>,
+    pub(super) reader: Sender<Read>,
+    pub(super) spares: Sender<Spare>,
+    pub(super) journal_directory: PathBuf,
+    pub(super) direct_io: bool,
+    pub(super) files: RefCell<Files>,
+    pub(super) state: RefCell<State>,
+    pub(super) turn_bell: Bell,
+    pub(super) journal_bell: Bell,
+    stopping: Cell<bool>,
+    /// The batch that completes what recovery wrote, and whom to tell.
+    recovered: Cell<Option<(u64, Sender<Result<(), NodeError>>)>>,
+}
+
+/// What a turn works on.
+#[derive(Debug)]
+pub struct State {
+    pub(super) shard: Shard,
+    pub(super) effects: Effects,
+    pub(super) journal: Journal,
+    /// Persist numbers in flight, each with the batch that completes it.
+    pub(super) unpersisted: VecDeque<(u64, u64)>,
+    pub(super) spares_ordered: usize,
+    pub(super) clients: Clients,
+    pub(super) peers: Peers,
+    store_syncing: bool,
+}
+
+impl State {
+    /// Whether everything handed to the journal is durable.
+    pub fn is_persisted(&self) -> bool {
+        self.unpersisted.is_empty()
+    }
+}
+
+impl Core {
+    /// A core over a shard and a journal that recovery has made.
+    /// `reported` hears once everything that recovery wrote is durable.
+    pub fn new(
+        parts: Parts,
+        shard: Shard,
+        journal: Journal,
+        reported: Sender<Result<(), NodeError>>,
+    ) -> (Rc<Core>, Receiver<ToCore>) {
+        let map = parts.facts.map.clone();
+        let recovered = Cell::new(Some((journal.open_batch(), reported)));
+        let state = State {
+            shard,
+            effects: Effects::default(),
+            journal,
+            unpersisted: VecDeque::new(),
+            spares_ordered: 0,
+            clients: Clients::default(),
+            peers: Peers::new(&map, parts.facts.node, parts.index),
+            store_syncing: false,
+        };
+        let core = Core {
+            index: parts.index,
+            settings: parts.facts.settings.clone(),
+            map,
+            facts: parts.facts,
+            mesh: parts.mesh,
+            store: parts.store,
+            writer: parts.writer,
+            reader: parts.reader,
+            spares: parts.spares,
+            journal_directory: parts.journal_directory,
+            direct_io: parts.direct_io,
+            files: RefCell::default(),
+            state: RefCell::new(state),
+            turn_bell: Bell::default(),
+            journal_bell: Bell::default(),
+            stopping: Cell::new(false),
+            recovered,
+        };
+        (Rc::new(core), parts.inbox)
+    }
+
+    /// Runs the core until it has been drained.
+    pub async fn run(self: Rc<Self>, inbox: Receiver<ToCore>) {
+        let journal_ended = Rc::new(Bell::default());
+        {
+            let (core, ended) = (self.clone(), journal_ended.clone());
+            runtime::spawn(async move {
+                journal_task::run(core).await;
+                ended.ring();
+            });
+        }
+        super::peers::start(&self);
+        {
+            let core = self.clone();
+            runtime::spawn(async move { core.tick_loop().await });
+        }
+        {
+            let core = self.clone();
+            runtime::spawn(async move {
+                while let Ok(message) = inbox.recv_async().await {
+                    core.take(message);
+                }
+            });
+        }
+        while !self.is_stopping() {
+            self.turn_bell.wait().await;
+            self.turn();
+        }
+        // Everything that was promised is durable before the journal's task ends; then the store closes.
+        while !(self.state.borrow().is_persisted() && self.state.borrow().shard.is_quiet()) {
+            self.turn_bell.wait_for(Duration::from_millis(10)).await;
+            self.turn();
+        }
+        self.journal_bell.ring();
+        journal_ended.wait().await;
+        self.state.borrow_mut().clients.close_all();
+        self.state.borrow_mut().peers.close_all();
+    }
+
+    /// Whether the core is on its last turns.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Tells the shard one thing; its effects are carried out at the end of the turn.
+    pub fn handle(&self, event: Event<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        state.shard.handle(event, &mut state.effects);
+        self.turn_bell.ring();
+    }
+
+    /// A batch is promised: if it completes what recovery wrote, the node may call its replicas created.
+    pub(super) fn report_recovered(&self, promised: u64) {
+        match self.recovered.take() {
+            // Only a main that has given up no longer listens.
+            Some((batch, reported)) if batch <= promised => drop(reported.send(Ok(()))),
+            waiting => self.recovered.set(waiting),
+        }
+    }
+
+    /// One message from another thread.
+    fn take(self: &Rc<Self>, message: ToCore) {
+        match message {
+            ToCore::Connection { socket, hello, loopback } => self.adopt(socket, &hello, loopback),
+            ToCore::Forwarded { from, ticket, kind, target, body } => self.forwarded(from, ticket, kind, target, &body),
+            ToCore::Reply { connection, frame } => self.state.borrow_mut().clients.reply(connection, &frame),
+            ToCore::Applied(runs) => {
+                for (run, bytes) in runs {
+                    self.handle(Event::Applied { run, bytes });
+                }
+            }
+            ToCore::StoreSynced(durable) => {
+                self.state.borrow_mut().store_syncing = false;
+                self.handle(Event::StoreSynced { durable });
+            }
+            ToCore::Answer { ticket, response } => {
+                let mut state = self.state.borrow_mut();
+                state.clients.answer(&self.mesh, ticket, &response);
+                drop(state);
+                self.turn_bell.ring();
+            }
+            ToCore::SpareReady(id) => {
+                let mut state = self.state.borrow_mut();
+                state.spares_ordered -= 1;
+                state.journal.spare_ready(id);
+                drop(state);
+                self.journal_bell.ring();
+            }
+            // Whoever asked may have given up.
+            ToCore::Status(reply) => drop(reply.send(self.status())),
+            ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),
+            ToCore::Drain => {
+                let core = self.clone();
+                runtime::spawn(async move { core.drain().await });
+            }
+        }
+    }
+
+    async fn tick_loop(self: Rc<Self>) {
+        let tick = self.facts.tick;
+        while !self.is_stopping() {
+            runtime::sleep(tick).await;
+            self.facts.health.beat(self.index);
+            self.handle(Event::Tick);
+        }
+    }
+
+    async fn drain(self: Rc<Self>) {
+        let ticks_max = DRAIN_PATIENCE.as_millis() / self.facts.tick.as_millis().max(1);
+        self.handle(Event::Drain);
+        for _ in 0..ticks_max {
+            if self.state.borrow().shard.led() == 0 {
+                break;
+            }
+            runtime::sleep(self.facts.tick).await;
+        }
+        self.stopping.set(true);
+        self.turn_bell.ring();
+    }
+
+    /// Ends a turn and carries its effects out.
+    fn turn(self: &Rc<Self>) {
+        let state = &mut *self.state.borrow_mut();
+        let effects = &mut state.effects;
+        state.shard.finish(effects);
+        state.peers.send(&mut effects.messages);
+        if !effects.persist.is_empty() {
+            let mut batch = 0;
+            for persist in effects.persist.drain(..) {
+                let start = persist.log_start.as_ref().map(|(start, membership)| (*start, membership.as_slice()));
+                batch = state.journal.append(persist.group, persist.hard_state, start, &persist.entries);
+            }
+            state.unpersisted.push_back((effects.persist_number, batch));
+            self.journal_bell.ring();
+        }
+        if !effects.apply.is_empty() {
+            let runs = std::mem::take(&mut effects.apply);
+            self.writer.send(Write::Apply(runs)).unwrap_or_else(|_| panic!("the store thread is gone"));
+        }
+        for (ticket, answer) in effects.answers.drain(..) {
+            state.clients.answer(&self.mesh, ticket, &super::clients::response(answer, &self.map));
+        }
+        for (count, read) in effects.reads.drain(..).enumerate() {
+            if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
+                state.clients.flush();
+            }
+            if let Some(response) = self.read_in_memory(&read) {
+                state.clients.answer(&self.mesh, read.ticket, &response);
+            } else {
+                let StoreRead { ticket, group, query } = read;
+                let work = Read::Query { ticket, group, query };
+                self.reader.send(work).unwrap_or_else(|_| panic!("the reader thread is gone"));
+            }
+        }
+        for (group, log_start, membership) in effects.compact.drain(..) {
+            state.journal.compact(group, log_start, &membership);
+            self.journal_bell.ring();
+        }
+        if std::mem::take(&mut effects.want_store_sync) && !state.store_syncing {
+            state.store_syncing = true;
+            self.writer.send(Write::Sync).unwrap_or_else(|_| panic!("the store thread is gone"));
+        }
+        // Snapshots are the next issue's: no log is cut above a known follower, so none is ever granted.
+        effects.snapshots.clear();
+        for (group, fetch) in effects.fetch.drain(..) {
+            self.fetch(group, fetch);
+        }
+        for replay in effects.replay.drain(..) {
+            self.replay(replay);
+        }
+        state.clients.flush();
+    }
+
+    /// A read that the memtable or the block cache answers; scans always go to the reader.
+    fn read_in_memory(&self, read: &StoreRead) -> Option<Response> {
+        let Query::Get { key } = &read.query else { return None };
+        match self.store.get_cached(read.group, key) {
+            Ok(Cached::Value(value)) => Some(Response::Value(value)),
+            Ok(Cached::NotInMemory) => None,
+            Err(error) => {
+                tracing::error!(core = self.index, %error, "the store cannot be read; stopping at once");
+                std::process::abort();
+            }
+        }
+    }
+
+    /// What this core's replicas look like now.
+    pub(super) fn status(&self) -> CoreStatus {
+        let state = self.state.borrow();
+        let replicas: Vec<_> = state.shard.views().map(|view| status::replica(&view)).collect();
+        let led = replicas.iter().all(|replica| replica.leader.is_some());
+        CoreStatus { forwarded: state.clients.forwarded(), ready: led && state.shard.caught_up(), replicas }
+    }
+}

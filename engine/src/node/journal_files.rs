@@ -1,0 +1,120 @@
+//! The files of a core's journal, outside the core: found at start, made ahead of need, recycled.
+//!
+//! A segment file is *written* with zeros and synced under a name of its own before the journal hears of it,
+//! so that a later synced write changes no metadata; its directory is synced after every rename (rule 15).
+
+use super::mesh::{Mesh, ToCore};
+use engine_core::journal::SegmentId;
+use flume::Sender;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two attempts to make a spare on a full disk.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Work for the helper.
+#[derive(Debug)]
+pub enum Spare {
+    /// Make the file of this segment, of an old one if there is one to recycle.
+    Make {
+        /// The new segment.
+        id: SegmentId,
+        /// A segment nobody needs now.
+        old: Option<SegmentId>,
+    },
+    /// Delete the file of a segment nobody needs.
+    Delete(SegmentId),
+}
+
+/// The path of a segment's file in `directory`.
+pub fn path(directory: &Path, id: SegmentId) -> PathBuf {
+    directory.join(format!("segment-{:016x}", id.0))
+}
+
+/// Reads every segment file in `directory` (made if it is not there), after making sure that what is read is on the
+/// disk: after a mere kill of the process it may sit in the page cache only.
+pub fn read_all(directory: &Path) -> io::Result<Vec<(SegmentId, Vec<u8>)>> {
+    fs::create_dir_all(directory)?;
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if let Some(number) = name.strip_prefix("segment-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+            OpenOptions::new().read(true).write(true).open(entry.path())?.sync_data()?;
+            segments.push((SegmentId(number), fs::read(entry.path())?));
+        } else if name.starts_with("spare-") {
+            // Half made when the process ended.
+            fs::remove_file(entry.path())?;
+        }
+    }
+    File::open(directory)?.sync_all()?;
+    Ok(segments)
+}
+
+/// Whether the file system of `directory` takes writes that bypass the page cache.
+pub fn direct_io_works(directory: &Path) -> bool {
+    const O_DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits() as i32;
+    let probe = directory.join("spare-probe");
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(O_DIRECT).open(&probe).is_ok();
+    let _ = fs::remove_file(probe);
+    opened
+}
+
+/// Starts the helper that makes and deletes segment files of `bytes` bytes. It ends when every sender is gone.
+/// At most two spares are ever asked for, so its queue stays short.
+pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io::Result<Sender<Spare>> {
+    let (sender, receiver) = flume::unbounded::<Spare>();
+    std::thread::Builder::new().name(format!("spares-{core}")).spawn(move || {
+        while let Ok(work) = receiver.recv() {
+            match work {
+                Spare::Delete(id) => {
+                    let deleted = fs::remove_file(path(&directory, id));
+                    deleted.unwrap_or_else(|error| tracing::warn!(core, %error, "cannot delete an old segment"));
+                }
+                Spare::Make { id, old } => loop {
+                    match make(&directory, id, old, bytes) {
+                        Ok(()) => {
+                            mesh.send(core, ToCore::SpareReady(id));
+                            break;
+                        }
+                        // A full disk is not a failed write: nothing of the journal was in that file, and the low-water
+                        // mark has had writes refused before it came to this.
+                        Err(error) => {
+                            tracing::warn!(core, %error, "cannot make a spare segment; trying again");
+                            std::thread::sleep(RETRY_AFTER);
+                            if receiver.is_disconnected() {
+                                return;
+                            }
+                        }
+                    }
+                },
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> io::Result<()> {
+    let target = path(directory, id);
+    match old.map(|old| path(directory, old)) {
+        Some(old) if old.exists() => fs::rename(old, target)?,
+        _ => {
+            let aside = directory.join(format!("spare-{:016x}", id.0));
+            let zeros = vec![0; 1 << 20];
+            let mut file = File::create(&aside)?;
+            let mut left = bytes;
+            while left > 0 {
+                let count = left.min(zeros.len() as u64) as usize;
+                file.write_all(&zeros[..count])?;
+                left -= count as u64;
+            }
+            file.sync_all()?;
+            fs::rename(aside, target)?;
+        }
+    }
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,103 @@
+//! Callers no core takes: nodes that look for their cluster, and clients of a node that has none yet.
+//!
+//! Each gets a thread for a few questions and answers, under deadlines; only so many at once.
+
+use super::front;
+use super::stage::Stage;
+use net::frame::{self, Kind};
+use net::hello::{Hello, Role};
+use net::receive::RecvBuffer;
+use net::response::{Refusal, Response};
+use net::status::NodeStatus;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Callers in the lobby at once; more are turned away by closing.
+const CALLERS_MAX: usize = 64;
+
+/// How long one question may take to arrive, or an answer to leave.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Founding frames are small.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+static CALLERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Takes a caller in.
+pub fn receive(stream: TcpStream, hello: &Hello, stage: &Arc<Stage>) {
+    if CALLERS.fetch_add(1, Ordering::Relaxed) >= CALLERS_MAX {
+        CALLERS.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    let (role, stage) = (hello.role, stage.clone());
+    let spawned = std::thread::Builder::new().name("lobby".into()).spawn(move || {
+        if let Err(error) = serve(stream, role, &stage) {
+            tracing::debug!(%error, "a caller in the lobby left");
+        }
+        CALLERS.fetch_sub(1, Ordering::Relaxed);
+    });
+    if spawned.is_err() {
+        CALLERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn serve(mut stream: TcpStream, role: Role, stage: &Stage) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&front::reply(stage, Ok(())).encode())?;
+    let mut buffer = RecvBuffer::new(4096, BODY_BYTES_MAX);
+    let mut out = Vec::new();
+    loop {
+        let count = stream.read(buffer.spare())?;
+        if count == 0 {
+            return Ok(());
+        }
+        buffer.filled(count);
+        while let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
+            answer(&mut out, role, frame.header, frame.body, stage)?;
+        }
+        stream.write_all(&out)?;
+        out.clear();
+        // Once there are cores, clients connect to them.
+        if role == Role::Client && stage.serving().is_some() {
+            return Ok(());
+        }
+    }
+}
+
+fn answer(out: &mut Vec<u8>, role: Role, header: frame::Header, body: &[u8], stage: &Stage) -> io::Result<()> {
+    match (role, header.kind()) {
+        (Role::Founding, Some(Kind::FoundingQuery)) => {
+            let query = net::founding::query(body).map_err(io::Error::other)?;
+            tracing::debug!(node = query.name, "asked how far this node has come");
+            net::founding::write_answer(out, header.id, &stage.answer());
+        }
+        (Role::Client, Some(Kind::Status)) => Response::Status(status(stage)).write(out, header.id),
+        (Role::Client, Some(Kind::Ping)) => Response::Done.write(out, header.id),
+        (Role::Client, _) => {
+            let waiting_for = stage.waiting_for();
+            Response::Refused(Refusal::NotFormed { waiting_for }).write(out, header.id);
+        }
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    }
+    Ok(())
+}
+
+/// The status of a node without a cluster.
+fn status(stage: &Stage) -> NodeStatus {
+    let answer = stage.answer();
+    NodeStatus {
+        node: 0,
+        name: answer.name,
+        shards: answer.shards,
+        epoch: 0,
+        forwarded: 0,
+        start: 0,
+        groups: Vec::new(),
+        waiting_for: stage.waiting_for(),
+    }
+}

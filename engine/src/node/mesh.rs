@@ -1,0 +1,92 @@
+//! What reaches a core from other threads: one inbox each, emptied by one task.
+//!
+//! The inbox has no limit of its own because every sender has one: the front hands over at most
+//! `limits.connections` sockets, the store thread answers at most what `limits.apply_bytes` let through, reads and
+//! forwarded requests are bounded by the requests a connection may have in flight.
+
+use super::status::CoreStatus;
+use engine_core::journal::SegmentId;
+use engine_core::shard::Ticket;
+use engine_core::state_machine::AppliedRun;
+use flume::{Receiver, Sender};
+use net::hello::Hello;
+use raft::entry::LogId;
+use raft::ids::GroupId;
+use std::os::fd::OwnedFd;
+
+/// One message to a core.
+#[derive(Debug)]
+pub enum ToCore {
+    /// A connection whose hello named this core.
+    Connection {
+        /// The socket, with everything behind the hello unread.
+        socket: OwnedFd,
+        /// What it said.
+        hello: Hello,
+        /// Whether it comes from this machine's loopback.
+        loopback: bool,
+    },
+    /// A request of a simple client that is connected to another core of this node.
+    Forwarded {
+        /// The core that holds the connection.
+        from: u16,
+        /// Connection and request there.
+        ticket: Ticket,
+        /// The kind of the frame.
+        kind: u8,
+        /// The group it names.
+        target: u32,
+        /// The body of the frame.
+        body: Vec<u8>,
+    },
+    /// The whole response frame to a forwarded request, its id already right.
+    Reply {
+        /// Which connection of the receiving core.
+        connection: u64,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// The store has applied runs; each with what it was charged.
+    Applied(Vec<(AppliedRun, usize)>),
+    /// The store has synced.
+    StoreSynced(Vec<(GroupId, LogId)>),
+    /// The reader thread has an answer.
+    Answer {
+        /// For whom.
+        ticket: Ticket,
+        /// What.
+        response: net::response::Response,
+    },
+    /// A zero-written, synced segment file stands ready.
+    SpareReady(SegmentId),
+    /// What the replicas of this core look like.
+    Status(Sender<CoreStatus>),
+    /// The disk has passed its low-water mark, or has room again.
+    DiskFull(bool),
+    /// Hand leaders over, flush, end.
+    Drain,
+}
+
+/// The sending ends of all cores of a node.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    cores: Vec<Sender<ToCore>>,
+}
+
+impl Mesh {
+    /// A mesh of `cores` inboxes and their receiving ends.
+    pub fn new(cores: u16) -> (Mesh, Vec<Receiver<ToCore>>) {
+        let (cores, receivers) = (0..cores).map(|_| flume::unbounded()).unzip();
+        (Mesh { cores }, receivers)
+    }
+
+    /// How many cores there are.
+    pub fn len(&self) -> u16 {
+        self.cores.len() as u16
+    }
+
+    /// Gives `message` to `core`; whether that core still runs.
+    pub fn send(&self, core: u16, message: ToCore) -> bool {
+        self.cores.get(usize::from(core)).is_some_and(|sender| sender.send(message).is_ok())
+    }
+}

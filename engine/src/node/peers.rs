@@ -1,0 +1,233 @@
+//! This core's connections to the cores of other nodes that hold replicas of its groups.
+//!
+//! A core dials every such core once and says everything it has to say there; what the other has to
+//! say comes in on the connection the other dialled. So each stream has one writer, no race over who
+//! dials, and a restart of either side is seen by both. What finds no connection is dropped: Raft repeats.
+
+use super::core::Core;
+use super::runtime;
+use super::runtime::socket::{Reader, Socket};
+use engine_core::placement::cores::core_of;
+use engine_core::placement::map::ClusterMap;
+use engine_core::shard::Event;
+use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
+use net::receive::RecvBuffer;
+use net::{frame, peer};
+use raft::ids::GroupId;
+use raft::message::{Body, Message};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Bytes that may wait for one peer core; above it, entries for it are dropped and sent again by Raft's own windows.
+const QUEUED_BYTES_MAX: usize = 32 << 20;
+
+/// The first receive buffer of a peer stream: a full batch fits.
+const RECEIVE_BYTES: usize = 512 << 10;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+
+/// The outgoing streams of one core, by the node and core they lead to.
+#[derive(Debug, Default)]
+pub struct Peers {
+    links: BTreeMap<(u16, u16), Link>,
+    /// How many shards each node has, by its number.
+    shards: Vec<u16>,
+    incoming: Vec<Socket>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    socket: Option<Socket>,
+    urgent: Vec<(GroupId, Message)>,
+    bulk: Vec<(GroupId, Message)>,
+}
+
+impl Peers {
+    /// The links that core `core` of node `node` needs under `map`.
+    pub fn new(map: &ClusterMap, node: u16, core: u16) -> Peers {
+        let shards: Vec<u16> = map.nodes.iter().map(|entry| entry.shards).collect();
+        let mut links = BTreeMap::new();
+        for group in &map.groups {
+            let ours = group.replicas.iter().any(|replica| replica.node() == node);
+            if !ours || core_of(group.id, shards[usize::from(node)]) != core {
+                continue;
+            }
+            for other in group.replicas.iter().map(|replica| replica.node()).filter(|other| *other != node) {
+                links.entry((other, core_of(group.id, shards[usize::from(other)]))).or_insert_with(Link::default);
+            }
+        }
+        Peers { links, shards, incoming: Vec::new() }
+    }
+
+    /// Sends a turn's messages: one frame, or a few, and one system call per peer core.
+    pub fn send(&mut self, messages: &mut Vec<(GroupId, Message)>) {
+        if messages.is_empty() {
+            return;
+        }
+        for (group, message) in messages.drain(..) {
+            let node = message.to.node();
+            let Some(shards) = self.shards.get(usize::from(node)) else { continue };
+            let Some(link) = self.links.get_mut(&(node, core_of(group, *shards))) else { continue };
+            let Some(socket) = &link.socket else { continue };
+            match &message.body {
+                Body::Append { .. } if socket.queued() > QUEUED_BYTES_MAX => {}
+                Body::Append { .. } => link.bulk.push((group, message)),
+                _ => link.urgent.push((group, message)),
+            }
+        }
+        for link in self.links.values_mut() {
+            if link.urgent.is_empty() && link.bulk.is_empty() {
+                continue;
+            }
+            if let Some(socket) = &link.socket {
+                let all = link.urgent.iter().chain(&link.bulk).map(|(group, message)| (*group, message));
+                peer::encode(&mut socket.out(), all);
+                socket.flush();
+            }
+            link.urgent.clear();
+            link.bulk.clear();
+        }
+    }
+
+    /// Ends all streams.
+    pub fn close_all(&mut self) {
+        self.links.values().filter_map(|link| link.socket.as_ref()).chain(&self.incoming).for_each(Socket::close);
+    }
+}
+
+/// Starts one task per link that keeps it connected.
+pub fn start(core: &Rc<Core>) {
+    let wanted: Vec<(u16, u16)> = core.state.borrow().peers.links.keys().copied().collect();
+    for (node, peer_core) in wanted {
+        let core = core.clone();
+        runtime::spawn(async move { keep_connected(core, node, peer_core).await });
+    }
+}
+
+async fn keep_connected(core: Rc<Core>, node: u16, peer_core: u16) {
+    let mut wait = RETRY_MIN;
+    while !core.is_stopping() {
+        match connect(&core, node, peer_core).await {
+            Ok((socket, reader)) => {
+                wait = RETRY_MIN;
+                tracing::debug!(core = core.index, node, peer_core, "connected to a peer");
+                core.state.borrow_mut().peers.links.get_mut(&(node, peer_core)).expect("links are fixed").socket =
+                    Some(socket.clone());
+                until_closed(reader).await;
+                socket.close();
+                core.state.borrow_mut().peers.links.get_mut(&(node, peer_core)).expect("links are fixed").socket = None;
+                core.handle(Event::PeerLost { node });
+            }
+            Err(why) => tracing::debug!(core = core.index, node, peer_core, %why, "cannot reach a peer"),
+        }
+        runtime::sleep(wait).await;
+        wait = (wait * 2).min(RETRY_MAX);
+    }
+}
+
+async fn connect(core: &Core, node: u16, peer_core: u16) -> Result<(Socket, Reader), String> {
+    let entry = core.map.node(node).expect("links lead to nodes of the map");
+    let address = resolve(core, &entry.address).await?;
+    let (socket, mut reader) = Socket::connect(address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let hello = Hello {
+        role: Role::Peer,
+        forward: false,
+        core: peer_core,
+        node: core.facts.node,
+        from_core: core.index,
+        shards: core.mesh.len(),
+        cluster: core.map.cluster,
+        incarnation: core.facts.incarnation,
+        start: core.facts.start,
+    };
+    socket.out().extend_from_slice(&hello.encode());
+    socket.flush();
+    let mut reply = [0; HELLO_BYTES];
+    let mut filled = 0;
+    while filled < HELLO_BYTES {
+        match reader.read(&mut reply[filled..]).await {
+            Ok(0) => return Err("it closed the connection".into()),
+            Ok(count) => filled += count,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let reply = HelloReply::decode(&reply).map_err(|error| error.to_string())?;
+    reply.status.map_err(|refusal| refusal.to_string())?;
+    if reply.cluster != core.map.cluster || reply.incarnation != entry.incarnation {
+        return Err("another node answers at its address".into());
+    }
+    Ok((socket, reader))
+}
+
+/// The address of a peer. A name is looked up again at each reconnect, on a thread of its own, as that may block.
+async fn resolve(core: &Core, address: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let (sender, receiver) = flume::bounded(1);
+    let name = address.to_string();
+    std::thread::Builder::new()
+        .name(format!("resolve-{}", core.index))
+        .spawn(move || {
+            let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
+            // The core may have stopped waiting.
+            let _ = sender.send(found);
+        })
+        .map_err(|error| error.to_string())?;
+    match receiver.recv_async().await {
+        Ok(Ok(Some(found))) => Ok(found),
+        Ok(Ok(None)) => Err(format!("{address} has no address")),
+        Ok(Err(error)) => Err(format!("{address}: {error}")),
+        Err(_) => Err(format!("{address}: the resolver ended")),
+    }
+}
+
+/// The other side never speaks here after its reply: whatever comes, the stream is over.
+async fn until_closed(mut reader: Reader) {
+    let mut byte = [0; 1];
+    let _ = reader.read(&mut byte).await;
+}
+
+/// Reads the stream another core has dialled. It was admitted by the front: node and incarnation are in the map.
+pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, node: u16) {
+    core.state.borrow_mut().peers.incoming.push(socket.clone());
+    let mut buffer = RecvBuffer::new(RECEIVE_BYTES, frame::BODY_BYTES_MAX);
+    'stream: while !core.is_stopping() {
+        match reader.read(buffer.spare()).await {
+            Ok(count) if count > 0 => buffer.filled(count),
+            _ => break,
+        }
+        loop {
+            let frame = match buffer.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(core = core.index, node, %error, "a peer's stream is broken");
+                    break 'stream;
+                }
+            };
+            if frame.header.kind() != Some(frame::Kind::PeerBatch) {
+                break 'stream;
+            }
+            for message in peer::decode(frame.body) {
+                match message {
+                    // Nobody speaks for a replica of another node.
+                    Ok((group, message)) if message.from.node() == node => {
+                        core.handle(Event::Message { group, message })
+                    }
+                    Ok(_) => tracing::warn!(core = core.index, node, "a peer spoke for another node's replica"),
+                    Err(error) => {
+                        tracing::warn!(core = core.index, node, %error, "a peer's batch cannot be read");
+                        break 'stream;
+                    }
+                }
+            }
+        }
+    }
+    socket.close();
+    core.state.borrow_mut().peers.incoming.retain(|socket| !socket.is_closed());
+}

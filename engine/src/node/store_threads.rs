@@ -1,0 +1,138 @@
+//! The two helper threads a core has for its store: the only writer, and a reader for what is not in memory.
+//!
+//! Both are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
+//! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
+
+use super::mesh::{Mesh, ToCore};
+use crate::store::Store;
+use engine_core::shard::{Query, Ticket};
+use engine_core::state_machine::ApplyRun;
+use flume::{Receiver, Sender};
+use net::response::Response;
+use raft::ids::GroupId;
+use std::io;
+use std::thread::JoinHandle;
+
+/// Bytes of entries in one response page of a scan: well below the largest frame.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of runs that are merged into one write of the store.
+const WRITE_BYTES_MAX: usize = 4 << 20;
+
+/// Work for the writer.
+#[derive(Debug)]
+pub enum Write {
+    /// Apply these runs, in order.
+    Apply(Vec<ApplyRun>),
+    /// Make what is applied durable and say how far that is.
+    Sync,
+    /// Sync and end.
+    Close,
+}
+
+/// Work for the reader.
+#[derive(Debug)]
+pub enum Read {
+    /// A query the block cache could not answer.
+    Query {
+        /// For whom.
+        ticket: Ticket,
+        /// Of which group.
+        group: GroupId,
+        /// What.
+        query: Query,
+    },
+    /// The checksum of a replica.
+    Checksum {
+        /// For whom.
+        ticket: Ticket,
+        /// Of which group.
+        group: GroupId,
+    },
+}
+
+/// Starts the writer of core `core`. It ends after [`Write::Close`] or when every sender is gone.
+pub fn start_writer(core: u16, store: Store, mesh: Mesh) -> io::Result<(Sender<Write>, JoinHandle<()>)> {
+    // Bounded in bytes by the shard's apply limit, so the queue needs no limit of its own.
+    let (sender, receiver) = flume::unbounded();
+    let name = format!("store-{core}");
+    let thread = std::thread::Builder::new().name(name).spawn(move || write_loop(core, &store, &receiver, &mesh))?;
+    Ok((sender, thread))
+}
+
+fn write_loop(core: u16, store: &Store, work: &Receiver<Write>, mesh: &Mesh) {
+    let mut applier = store.applier();
+    let mut runs: Vec<ApplyRun> = Vec::new();
+    while let Ok(first) = work.recv() {
+        // Batches grow while one is being written.
+        let mut next = Some(first);
+        let mut after = None;
+        let mut bytes = 0;
+        while let Some(item) = next.take() {
+            match item {
+                Write::Apply(more) => {
+                    bytes += more.iter().map(ApplyRun::charge).sum::<usize>();
+                    runs.extend(more);
+                    if bytes < WRITE_BYTES_MAX {
+                        next = work.try_recv().ok();
+                    }
+                }
+                other => after = Some(other),
+            }
+        }
+        if !runs.is_empty() {
+            let applied = applier.apply(&runs).unwrap_or_else(|error| fail(core, &error));
+            assert_eq!(applied.len(), runs.len(), "the store answers every run");
+            let charges = runs.iter().map(ApplyRun::charge);
+            mesh.send(core, ToCore::Applied(applied.into_iter().zip(charges).collect()));
+            runs.clear();
+        }
+        if let Some(after) = after {
+            // What is synced is what was applied before: the writer is the only one that applies.
+            let durable = store.replicas().unwrap_or_else(|error| fail(core, &error));
+            store.sync().unwrap_or_else(|error| fail(core, &error));
+            let durable = durable.into_iter().map(|replica| (replica.group, replica.applied)).collect();
+            mesh.send(core, ToCore::StoreSynced(durable));
+            if matches!(after, Write::Close) {
+                return;
+            }
+        }
+    }
+}
+
+fn fail(core: u16, error: &crate::store::StoreError) -> ! {
+    tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything");
+    std::process::abort()
+}
+
+/// Starts the reader of core `core`. It ends when every sender is gone.
+pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Read>> {
+    // Every item belongs to a request in flight, and those are limited per connection.
+    let (sender, receiver) = flume::unbounded::<Read>();
+    std::thread::Builder::new().name(format!("reader-{core}")).spawn(move || {
+        while let Ok(read) = receiver.recv() {
+            let (ticket, response) = match read {
+                Read::Query { ticket, group, query } => (ticket, answer(&store, group, &query)),
+                Read::Checksum { ticket, group } => (ticket, checksum(&store, group)),
+            };
+            let response = response.unwrap_or_else(|error| fail(core, &error));
+            mesh.send(core, ToCore::Answer { ticket, response });
+        }
+    })?;
+    Ok(sender)
+}
+
+fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, crate::store::StoreError> {
+    Ok(match query {
+        Query::Get { key } => Response::Value(store.get(group, key)?),
+        Query::Scan { start, end, limit } => {
+            let page = store.scan(group, start, end.as_deref(), *limit as usize, PAGE_BYTES_MAX)?;
+            Response::Page { entries: page.entries, more: page.more }
+        }
+    })
+}
+
+fn checksum(store: &Store, group: GroupId) -> Result<Response, crate::store::StoreError> {
+    let sum = store.checksum(group)?;
+    Ok(Response::Checksum { applied: sum.applied.index.0, entries: sum.entries, hash: sum.hash })
+}
