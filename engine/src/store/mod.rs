@@ -1,1 +1,103 @@
-//! To come.
+//! The applied state of one core: data, sessions and positions of all its replicas in one RocksDB.
+//!
+//! ```text
+//! committed entries -> Applier::apply -> one atomic WriteBatch: data, applied index, membership, sessions
+//! core  -> get_cached: memtable and block cache only, never the disk
+//! reader -> get, scan, checksum: may block
+//! ```
+//!
+//! What is written is not synced: the journal holds every entry until [`Store::sync`] has been called. After a
+//! power cut the store is what it was after some earlier batch, whole, and the journal replays the rest. It is never
+//! ahead of the journal, and never knows what Raft is about beyond an entry's identity.
+//!
+//! The only room that knows RocksDB. A [`Store`] is a handle that the threads of one core share: the core reads
+//! from memory, its reader thread from the disk, its store thread holds the only [`Applier`].
+
+mod apply;
+mod batch;
+mod error;
+mod keys;
+mod open;
+mod options;
+mod read;
+mod records;
+mod replicas;
+mod sessions;
+
+pub use apply::Applier;
+pub use engine_core::state_machine::{Checksum, Page, StoredReplica};
+pub use error::StoreError;
+pub use options::Options;
+pub use read::Cached;
+
+use engine_core::sessions::{Session, SessionKey};
+use raft::ids::GroupId;
+use rocksdb::{DB, ReadOptions};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// A handle to the RocksDB of one core. Cloning it shares the database.
+///
+/// The `Arc`, the `RwLock` and the `Mutex` are the only ones of this room. RocksDB is made to be shared by threads, and
+/// three of one core need it. The `RwLock` guards the small map of generations, which changes when a replica is
+/// created or a snapshot has come in; otherwise it is only read, for nanoseconds, and nobody waits inside. The `Mutex`
+/// lets one replica be created at a time; no read and no apply takes it.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: DB,
+    path: PathBuf,
+    direct_io: bool,
+    /// Reads that must not touch the disk.
+    in_memory: ReadOptions,
+    generations: RwLock<BTreeMap<GroupId, u64>>,
+    creating: Mutex<()>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The one writer of this store. The caller sees to it that there is no second one.
+    pub fn applier(&self) -> Applier {
+        Applier::new(self.clone())
+    }
+
+    /// Makes everything applied so far survive a power cut. Blocks on the disk.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.shared.db.flush_wal(true).map_err(StoreError::of("sync the write-ahead log"))
+    }
+
+    /// Syncs and ends the background work. The database is closed, and free for another process, when the last handle is
+    /// gone.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.sync()?;
+        self.shared.db.cancel_all_background_work(true);
+        Ok(())
+    }
+
+    /// Whether flushes and compactions go past the page cache; `false` if the file system refuses that.
+    pub fn direct_io(&self) -> bool {
+        self.shared.direct_io
+    }
+
+    /// The sessions a group holds, by key. Reads them all: for tests and repair.
+    pub fn sessions(&self, group: GroupId) -> Result<Vec<(SessionKey, Session)>, StoreError> {
+        let generation = self.generation(group)?;
+        sessions::read_all(&self.shared.db, generation)
+    }
+
+    /// Under which number the data of a group lie at this moment.
+    fn generation(&self, group: GroupId) -> Result<u64, StoreError> {
+        let generations = self.shared.generations.read().unwrap_or_else(PoisonError::into_inner);
+        generations.get(&group).copied().ok_or(StoreError::NoReplica { group })
+    }
+}

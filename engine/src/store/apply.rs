@@ -1,0 +1,106 @@
+//! The only writer of a store: one atomic batch for everything that several runs of entries do.
+
+use super::batch::{Batch, BatchSpace, GroupState};
+use super::records::Applied;
+use super::replicas::{decode_applied, read_replica};
+use super::sessions::SessionCache;
+use super::{Store, StoreError, keys};
+use engine_core::state_machine::{AppliedRun, ApplyRun, apply_run};
+use raft::entry::{EntryKind, LogId};
+use raft::ids::GroupId;
+use std::collections::BTreeMap;
+
+/// Applies committed entries. Lives on the store thread of a core; there is one per store.
+///
+/// It remembers where each group stands and the sessions in use, so nobody else may change these.
+pub struct Applier {
+    store: Store,
+    groups: BTreeMap<GroupId, Standing>,
+    sessions: SessionCache,
+    /// A batch failed: what is remembered may not be what is stored.
+    failed: bool,
+}
+
+/// Where a group stands.
+struct Standing {
+    applied: LogId,
+    state: GroupState,
+}
+
+impl Applier {
+    pub(super) fn new(store: Store) -> Applier {
+        Applier { store, groups: BTreeMap::new(), sessions: SessionCache::default(), failed: false }
+    }
+
+    /// Applies runs in their order, all or none, and answers each. Visible to reads when it returns; not synced. Each run
+    /// continues where its group stands, and several may be of one group. After an error the node stops:
+    /// an applier that has failed refuses to go on.
+    pub fn apply(&mut self, runs: &[ApplyRun]) -> Result<Vec<AppliedRun>, StoreError> {
+        assert!(!self.failed, "an applier is not used after an error");
+        let result = self.apply_or_fail(runs);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn apply_or_fail(&mut self, runs: &[ApplyRun]) -> Result<Vec<AppliedRun>, StoreError> {
+        let entries = runs.iter().map(|run| run.entries.len()).sum();
+        let bytes = runs.iter().map(|run| run.bytes.len()).sum();
+        let mut batch = Batch::new(entries, bytes);
+        let mut applied = Vec::with_capacity(runs.len());
+        for run in runs {
+            applied.push(self.apply_run(run, &mut batch)?);
+        }
+        self.write_standings(runs, &mut batch);
+        self.sessions.write(&mut batch.writes);
+        self.store.shared.db.write(batch.writes).map_err(StoreError::of("write applied entries"))?;
+        Ok(applied)
+    }
+
+    fn apply_run<'a>(&mut self, run: &'a ApplyRun, batch: &mut Batch<'a>) -> Result<AppliedRun, StoreError> {
+        let db = &self.store.shared.db;
+        let generation = self.store.generation(run.group)?;
+        let standing = match self.groups.get_mut(&run.group) {
+            Some(standing) if standing.state.generation == generation => standing,
+            _ => {
+                let standing = load(&self.store, run.group, generation)?;
+                self.groups.entry(run.group).insert_entry(standing).into_mut()
+            }
+        };
+        // Memberships are rare, so the record they are part of is not kept in memory.
+        let mut replica = None;
+        if run.entries.iter().any(|entry| entry.kind == EntryKind::Membership) {
+            replica = read_replica(db, run.group)?;
+        }
+        let mut space = BatchSpace {
+            db,
+            batch,
+            sessions: &mut self.sessions,
+            group: run.group,
+            state: &mut standing.state,
+            replica: &mut replica,
+        };
+        let done = apply_run(&mut space, run, standing.applied)?;
+        standing.applied = done.applied;
+        Ok(done)
+    }
+
+    /// Puts where the groups stand after all runs into the batch.
+    fn write_standings(&self, runs: &[ApplyRun], batch: &mut Batch) {
+        for (at, run) in runs.iter().enumerate() {
+            // Runs of one group usually follow each other: once is enough.
+            if runs.get(at + 1).is_some_and(|next| next.group == run.group) {
+                continue;
+            }
+            let Standing { applied, state } = &self.groups[&run.group];
+            let record = Applied { id: *applied, sessions: state.sessions };
+            batch.writes.put(keys::applied(run.group), record.encode());
+        }
+    }
+}
+
+/// Where a group stands according to the database.
+fn load(store: &Store, group: GroupId, generation: u64) -> Result<Standing, StoreError> {
+    let record = store.shared.db.get_pinned(keys::applied(group)).map_err(StoreError::of("read an applied index"))?;
+    let Applied { id, sessions } = decode_applied(record.as_deref())?;
+    Ok(Standing { applied: id, state: GroupState { generation, sessions } })
+}
