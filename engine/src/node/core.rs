@@ -36,7 +36,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 const FLUSH_EVERY: usize = 512;
 
 /// What a core is made of when it starts.
-#[derive(Debug)]
 pub struct Parts {
     /// The number of the core.
     pub index: u16,

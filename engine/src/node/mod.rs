@@ -274,9 +274,16 @@ fn listen(address: &str, setting: &'static str) -> Result<TcpListener, NodeError
 }
 
 fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Options {
-    let share = |bytes: u64| bytes / u64::from(settings.node.shards);
-    let _ = (&share, &path);
-    store::Options::default()
+    let (store, shards) = (&settings.store, u64::from(settings.node.shards));
+    let share = |bytes: u64| bytes / shards;
+    store::Options {
+        block_cache_bytes: share(store.block_cache) as usize,
+        write_buffer_bytes: share(store.write_buffer) as usize,
+        background_jobs: store.background_threads,
+        wal_ttl_seconds: store.wal_ttl.as_secs(),
+        wal_size_limit_mb: (share(store.wal_size_limit) >> 20).max(1),
+        ..store::Options::new(path, settings.node.shards)
+    }
 }
 
 fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {

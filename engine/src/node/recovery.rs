@@ -166,7 +166,7 @@ fn term_at(restored: &Restored, index: Index) -> Term {
 }
 
 fn founders(group: &GroupEntry) -> Membership {
-    Membership::of_voters(&group.replicas)
+    Membership::new(&group.replicas, &[]).expect("a checked record gives every group replicas on different nodes")
 }
 
 /// A replica of the founding, with an empty log; the map group's log begins with the founding record.
