@@ -9,6 +9,7 @@
 //! outside is checked before it is believed; wrong bytes are an error value, never a panic.
 
 mod archive;
+pub mod client;
 pub mod founding;
 pub mod frame;
 pub mod hello;

@@ -1,0 +1,158 @@
+//! One connection to one core of one host, and what the client knows of hosts.
+
+use super::pending::Ticket;
+use crate::frame::BODY_BYTES_MAX;
+use crate::receive::RecvBuffer;
+use std::time::Duration;
+
+/// Bytes a connection receives into, to begin with.
+const RECV_BYTES: usize = 64 << 10;
+
+/// Names one connection of one client; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The shell opens it.
+    Connecting,
+    /// The hello has been written.
+    Greeting,
+    /// Frames may be written.
+    Ready,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) host: usize,
+    pub(super) core: u16,
+    pub(super) stage: Stage,
+    /// Until when it must be ready.
+    pub(super) ready_by: Duration,
+    /// Requests to write once it is ready.
+    pub(super) queued: Vec<Ticket>,
+    pub(super) out: Out,
+    pub(super) recv: RecvBuffer,
+    /// Frames written and not answered.
+    pub(super) unanswered: u32,
+    /// When it last went from idle to waiting, or was heard of.
+    pub(super) heard_at: Duration,
+    pub(super) pinged: bool,
+}
+
+impl Connection {
+    pub(super) fn new(host: usize, core: u16, ready_by: Duration) -> Connection {
+        Connection {
+            host,
+            core,
+            stage: Stage::Connecting,
+            ready_by,
+            queued: Vec::new(),
+            out: Out::default(),
+            recv: RecvBuffer::new(RECV_BYTES, BODY_BYTES_MAX),
+            unanswered: 0,
+            heard_at: Duration::ZERO,
+            pinged: false,
+        }
+    }
+}
+
+/// Bytes to send. Frames are encoded at its end; positions in the whole stream tell what has left.
+#[derive(Debug, Default)]
+pub(super) struct Out {
+    bytes: Vec<u8>,
+    start: usize,
+    /// The position in the stream of `bytes[0]`.
+    base: u64,
+}
+
+impl Out {
+    pub(super) fn unsent(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Where frames are encoded. Only ever append.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(super) fn sent(&mut self, count: usize) {
+        assert!(count <= self.bytes.len() - self.start, "{count} bytes sent of {}", self.bytes.len() - self.start);
+        self.start += count;
+        // What has left goes when everything has, or when it is most of the buffer: moving the rest is then cheap.
+        if self.start == self.bytes.len() || self.start > self.bytes.len() - self.bytes.len() / 4 {
+            self.bytes.copy_within(self.start.., 0);
+            self.bytes.truncate(self.bytes.len() - self.start);
+            self.base += self.start as u64;
+            self.start = 0;
+        }
+    }
+
+    /// The position up to which everything has left.
+    pub(super) fn sent_position(&self) -> u64 {
+        self.base + self.start as u64
+    }
+
+    /// The position of the end of what has been written.
+    pub(super) fn end_position(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+}
+
+/// One `host:port`, endpoint or node.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) address: String,
+    /// Its number of shards, as it said itself.
+    pub(super) shards: Option<u16>,
+    pub(super) connections: Vec<(u16, ConnectionId)>,
+    /// Connections in a row that failed to open.
+    pub(super) failures: u32,
+    /// Not before.
+    pub(super) retry_at: Duration,
+    pub(super) why: String,
+}
+
+/// Every host the client has heard of, numbered in that order.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    pub(super) list: Vec<Host>,
+}
+
+impl Hosts {
+    /// The number of the host with this address, a new one if need be.
+    pub(super) fn number(&mut self, address: &str) -> usize {
+        if let Some(number) = self.list.iter().position(|host| host.address == address) {
+            return number;
+        }
+        self.list.push(Host {
+            address: address.to_owned(),
+            shards: None,
+            connections: Vec::new(),
+            failures: 0,
+            retry_at: Duration::ZERO,
+            why: String::new(),
+        });
+        self.list.len() - 1
+    }
+}
+
+/// One thing a shell must do for the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a TCP connection to `address` (resolve it anew) and report `connected` or `lost`.
+    Connect {
+        /// Its name from now on.
+        connection: ConnectionId,
+        /// `host:port`.
+        address: String,
+        /// The core it will be for, as the hello that the core writes says.
+        core: u16,
+    },
+    /// Close it; nothing is to be reported any more.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+    },
+}

@@ -1,0 +1,138 @@
+//! Connections opening, greeting and failing.
+
+use super::connection::{Connection, ConnectionId, Effect, Stage};
+use super::core::Core;
+use super::error::ClientError;
+use super::pending::{Ask, Phase, Ticket, Work};
+use super::request::Answer;
+use crate::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
+use std::time::Duration;
+
+impl Core {
+    /// The TCP connection that an [`Effect::Connect`] asked for is open. The core now says hello.
+    pub fn connected(&mut self, connection: ConnectionId, now: Duration) {
+        self.now = self.now.max(now);
+        let cluster = self.routing.as_ref().map_or(0, |routing| routing.map.cluster);
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.stage = Stage::Greeting;
+            let hello = Hello::client(connection.core, cluster);
+            connection.out.buffer().extend_from_slice(&hello.encode());
+        }
+    }
+
+    /// Opening a connection failed, or an open one broke; `why` is for people. Its requests are retried.
+    pub fn lost(&mut self, connection: ConnectionId, why: &str, now: Duration) {
+        self.now = self.now.max(now);
+        let Some(lost) = self.connections.remove(&connection) else { return };
+        let host = &mut self.hosts.list[lost.host];
+        host.connections.retain(|(_, id)| *id != connection);
+        host.why = why.to_owned();
+        if lost.stage != Stage::Ready {
+            host.failures += 1;
+            host.retry_at = self.now + self.retry.pause(host.failures);
+        }
+        for ticket in &lost.queued {
+            if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued) {
+                self.unreachable(*ticket, why.to_owned());
+            }
+        }
+        let in_flight = self.pending.iter().filter(|(_, pending)| pending.phase == Phase::InFlight(connection));
+        let in_flight: Vec<Ticket> = in_flight.map(|(ticket, _)| ticket).collect();
+        for ticket in in_flight {
+            self.unanswered(ticket, &lost, why);
+        }
+    }
+
+    /// The connection cannot be used any further.
+    pub(super) fn broken(&mut self, connection: ConnectionId, why: String) {
+        self.effect(Effect::Close { connection });
+        self.lost(connection, &why, self.now);
+    }
+
+    /// A request was written to a connection that is no more. A frame of which not every byte was sent cannot have been
+    /// read; one that was sent may have been.
+    fn unanswered(&mut self, ticket: Ticket, lost: &Connection, why: &str) {
+        let Some(pending) = self.pending.get_mut(ticket) else { return };
+        let sent = lost.out.sent_position() >= pending.frame_end;
+        pending.maybe_applied |= sent && pending.is_write();
+        if sent && matches!(pending.work, Work::Direct { ask: Ask::Stop { .. }, .. }) {
+            // What was to stop may be gone before its answer: that is what was asked for.
+            return self.finish(ticket, Ok(Answer::Done));
+        }
+        self.unreachable(ticket, why.to_owned());
+    }
+
+    /// Reads the reply to the hello, if it is there. `true`: frames may follow.
+    pub(super) fn greeted(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return false };
+        let host = connection.host;
+        let Some(bytes) = connection.recv.next_bytes(HELLO_BYTES).and_then(|bytes| bytes.try_into().ok()) else {
+            return false;
+        };
+        let reply = match HelloReply::decode(bytes) {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.broken(id, error.to_string());
+                return false;
+            }
+        };
+        if reply.shards > 0 {
+            self.hosts.list[host].shards = Some(reply.shards);
+        }
+        if let Err(refusal) = reply.status {
+            self.broken(id, refusal.to_string());
+            if refusal == HelloRefusal::NoSuchCore {
+                // Now that the number of shards is known, the next attempt goes to a core that is there.
+                self.hosts.list[host].retry_at = self.now;
+            }
+            return false;
+        }
+        connection.stage = Stage::Ready;
+        self.hosts.list[host].failures = 0;
+        let queued = std::mem::take(&mut connection.queued);
+        for ticket in queued {
+            if self.pending.get(ticket).is_some_and(|pending| pending.phase == Phase::Queued) {
+                self.write(ticket, id);
+            }
+        }
+        true
+    }
+
+    /// Ends a request whose deadline has passed, and says what is known of it.
+    pub(super) fn expired(&mut self, ticket: Ticket) {
+        let Some(pending) = self.pending.get_mut(ticket) else { return };
+        let host = &self.hosts.list[pending.host];
+        let in_flight = matches!(pending.phase, Phase::InFlight(_));
+        let why = if in_flight {
+            format!("no answer from {} in time", host.address)
+        } else if !pending.why.is_empty() {
+            pending.why.clone()
+        } else if let Some(fetch) = self.map_fetch.and_then(|fetch| self.pending.get(fetch)) {
+            // It never got further than waiting for the map: what keeps the map from coming is the reason.
+            if fetch.why.is_empty() { "no node of the list answers".to_owned() } else { fetch.why.clone() }
+        } else {
+            format!("no connection to {} in time", host.address)
+        };
+        let address = host.address.clone();
+        let Some(pending) = self.pending.get_mut(ticket) else { return };
+        let error = match (&pending.work, &self.not_formed) {
+            (Work::Direct { .. }, _) => ClientError::Unreachable { address, why },
+            (_, Some(waiting_for)) if self.routing.is_none() => {
+                ClientError::NotFormed { waiting_for: waiting_for.clone() }
+            }
+            (Work::Write(_), _) => {
+                // What is in a buffer may still leave.
+                pending.maybe_applied |= in_flight;
+                ClientError::NotApplied { why }
+            }
+            _ => ClientError::Unavailable { why },
+        };
+        // `finish` knows about `maybe_applied`, and takes the reason without its "not applied".
+        match error {
+            ClientError::NotApplied { why } if pending.maybe_applied => {
+                self.finish(ticket, Err(ClientError::OutcomeUnknown { why }));
+            }
+            error => self.finish(ticket, Err(error)),
+        }
+    }
+}
