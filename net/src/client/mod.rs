@@ -28,6 +28,7 @@ mod sockets;
 mod status;
 
 pub use self::core::Core;
+pub use blocking::{Client, Pipeline};
 pub use connection::{ConnectionId, Effect};
 pub use error::ClientError;
 pub use options::ClientOptions;
