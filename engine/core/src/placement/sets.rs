@@ -28,7 +28,7 @@ impl ServerSets {
     pub fn of(servers: u16) -> ServerSets {
         assert!(servers > 0, "a list of servers has at least one line");
         let set_size = largest_odd(servers.min(SET_SIZE_MAX));
-        let sets = if servers < SET_SIZE_MAX { 1 } else { servers / SET_SIZE_MAX };
+        let sets = sets_of(servers, set_size);
         ServerSets { set_size, sets, spares: servers - sets * set_size }
     }
 
@@ -41,6 +41,12 @@ impl ServerSets {
     pub fn lines_of(&self, set: u16) -> Range<u16> {
         set * self.set_size..(set + 1) * self.set_size
     }
+}
+
+/// How many full sets a list of servers makes. Fewer than five are never more than one set: two servers are a
+/// set of one and its spare.
+pub fn sets_of(servers: u16, set_size: u16) -> u16 {
+    if servers < SET_SIZE_MAX { 1 } else { servers / set_size }
 }
 
 /// The largest odd number that is not above `count`; `count` is at least 1.

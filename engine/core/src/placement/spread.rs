@@ -3,16 +3,17 @@
 //! Nodes are dealt out like cards. A deck holds every node of a replica set once; each group draws its
 //! replicas from it, and an empty deck is followed by a newly shuffled one. All decks but the last are dealt
 //! to the end, so no node holds more than one replica more than another, and the shuffling spreads the
-//! companions of a node, so its load falls on many when it fails. Groups draw in the order of their cores, so
-//! the cores of a node come out even too. Then leaders are chosen among the replicas, and moved along chains
-//! of groups until no node leads more than one group more than another.
+//! companions of a node, so its load falls on many when it fails. Groups draw in the order of their cores,
+//! and first the nodes whose core holds least, so the cores of a node come out even too. Then leaders are
+//! chosen among the replicas, and moved along chains of groups until no node leads more than one group more
+//! than another of its set.
 //!
 //! The result is frozen like the ring: every node computes it for itself.
 
 use super::cores::core_of;
 use super::founding::FoundingRecord;
 use super::map::{ClusterMap, GroupEntry, MAP_GROUP, NodeEntry};
-use super::sets::{SET_SIZE_MAX, largest_odd};
+use super::sets::{SET_SIZE_MAX, largest_odd, sets_of};
 use raft::ids::{GroupId, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -25,7 +26,7 @@ impl ClusterMap {
         assert_eq!(record.contradiction(), None, "a map is made of a sound record");
         let mut spread = Spread::of(&record.nodes);
         let set_size = record.set_size.map_or(record.nodes.len(), usize::from);
-        let sets = (record.nodes.len() / set_size) as u32;
+        let sets = u32::from(sets_of(record.nodes.len() as u16, set_size as u16));
         for set in 0..sets {
             let first = set as usize * set_size;
             spread.deal(groups_of_set(set, sets, record.groups), first..first + set_size, record.replication);
@@ -58,6 +59,8 @@ struct Spread {
     groups: BTreeMap<GroupId, Dealt>,
     /// Groups in the order in which they were dealt.
     order: Vec<GroupId>,
+    /// How many replicas each core (node, shard) holds.
+    on_cores: BTreeMap<(u16, u16), u32>,
 }
 
 struct Dealt {
@@ -68,7 +71,7 @@ struct Dealt {
 impl Spread {
     fn of(nodes: &[NodeEntry]) -> Spread {
         let shards = nodes.iter().map(|node| node.shards).collect();
-        Spread { shards, groups: BTreeMap::new(), order: Vec::new() }
+        Spread { shards, groups: BTreeMap::new(), order: Vec::new(), on_cores: BTreeMap::new() }
     }
 
     /// Gives each of these groups `replication` of the nodes of one set.
@@ -86,8 +89,12 @@ impl Spread {
                     decks += 1;
                 }
                 // Somebody is left: a hand that spans two decks took fewer nodes than the second one holds.
-                let fresh = deck.iter().position(|node| !hand.contains(node));
-                let node = deck.remove(fresh.expect("a set has at least as many nodes as a group has replicas"));
+                let on_core = |node: u16| (node, core_of(group, self.shards[usize::from(node)]));
+                let held = |node: u16| self.on_cores.get(&on_core(node)).copied().unwrap_or(0);
+                let fresh = (0..deck.len()).filter(|place| !hand.contains(&deck[*place]));
+                let place = fresh.min_by_key(|place| held(deck[*place]));
+                let node = deck.remove(place.expect("a set has at least as many nodes as a group has replicas"));
+                node.into_iter().for_each(|node| *self.on_cores.entry(on_core(node)).or_default() += 1);
                 hand.extend(node);
             }
             self.order.push(group);
