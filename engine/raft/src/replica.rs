@@ -77,15 +77,15 @@ impl Replica {
     pub fn new(options: Options, restored: Restored) -> Replica {
         options.assert_valid();
         let terms = Terms::new(restored.log_start, restored.terms, restored.last);
-        assert!(
-            terms.last().term <= restored.hard_state.term,
-            "the log ends in {:?}, but {:?} is all that was ever promised",
-            terms.last(),
-            restored.hard_state,
-        );
+        let mut hard_state = restored.hard_state;
+        if terms.last().term > hard_state.term {
+            // A crash kept the entries and lost the hard state that was written with them. Whatever was said
+            // in that term waited for both, so nothing was.
+            hard_state = HardState { term: terms.last().term, vote: None };
+        }
         let log = Log::new(terms, restored.tail, restored.applied);
         Replica {
-            hard_state: restored.hard_state,
+            hard_state,
             durable_hard_state: restored.hard_state,
             memberships: Memberships::new(restored.membership, restored.memberships),
             timeouts: Timeouts::new(options.seed, options.election_ticks),
