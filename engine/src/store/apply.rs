@@ -9,6 +9,7 @@ use engine_core::state_machine::{AppliedRun, ApplyRun, apply_run};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::GroupId;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Applies committed entries. Lives on the store thread of a core; there is one per store.
 ///
@@ -59,11 +60,14 @@ impl Applier {
     fn apply_run<'a>(&mut self, run: &'a ApplyRun, batch: &mut Batch<'a>) -> Result<AppliedRun, StoreError> {
         let db = &self.store.shared.db;
         let generation = self.store.generation(run.group)?;
-        let standing = match self.groups.get_mut(&run.group) {
-            Some(standing) if standing.state.generation == generation => standing,
-            _ => {
-                let standing = load(&self.store, run.group, generation)?;
-                self.groups.entry(run.group).insert_entry(standing).into_mut()
+        let standing = match self.groups.entry(run.group) {
+            Entry::Vacant(vacant) => vacant.insert(load(&self.store, run.group, generation)?),
+            Entry::Occupied(occupied) => {
+                let standing = occupied.into_mut();
+                if standing.state.generation != generation {
+                    *standing = load(&self.store, run.group, generation)?;
+                }
+                standing
             }
         };
         // Memberships are rare, so the record they are part of is not kept in memory.
