@@ -46,7 +46,7 @@ pub enum Step {
 }
 
 /// One node's way to a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Founding {
     own: u16,
     incarnation: u64,
@@ -57,7 +57,7 @@ pub struct Founding {
 }
 
 /// What came of asking a node in this round.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Heard {
     Nothing,
     Answer(Answer),
