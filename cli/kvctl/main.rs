@@ -1,1 +1,55 @@
-fn main() {}
+//! `kvctl`: everything a person or a script does with a cluster.
+//!
+//! [`args`] is the grammar, `commands` one file for each command, [`output`] and [`exit`] are what comes back.
+//! What a command means is decided by the servers and the client library; here it is only asked and printed.
+
+mod args;
+mod commands;
+mod connect;
+mod demo;
+mod exit;
+mod local;
+mod output;
+mod text;
+mod value;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::exit::Failure;
+use crate::output::Format;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let format = Format::chosen(cli.globals.output);
+    match commands::run(&cli, format) {
+        Ok(Some(answer)) => output::print(format, &answer),
+        Ok(None) => ExitCode::SUCCESS,
+        Err(failure) => output::fail(format, &failure),
+    }
+}
+
+/// Help and version go where clap sends them; a usage error is one JSON document where JSON was asked for.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && asked_for_json() {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return output::fail(Format::Json, &Failure::usage(first).hint("kvctl --help"));
+    }
+    let _ = error.print(); // there is nowhere else to say it
+    ExitCode::from(error.exit_code() as u8)
+}
+
+// The arguments could not be parsed, so this is a guess, as good as the arguments allow.
+fn asked_for_json() -> bool {
+    let arguments: Vec<String> = std::env::args().take_while(|argument| argument != "--").collect();
+    let pair = |words: &[String]| matches!(words[0].as_str(), "-o" | "--output") && words[1] == "json";
+    arguments.windows(2).any(pair)
+        || arguments.iter().any(|argument| matches!(argument.as_str(), "-ojson" | "-o=json" | "--output=json"))
+        || std::env::var("KVCTL_OUTPUT").is_ok_and(|format| format == "json")
+}

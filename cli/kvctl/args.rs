@@ -1,0 +1,377 @@
+//! The grammar of the command line: what can be typed, and the help that says so.
+//!
+//! Bare verbs for data, a noun and a verb for the rest. Knows nothing of what a command does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::output::Format;
+use crate::text::Encoding;
+
+/// Talk to a kvd cluster.
+#[derive(Debug, Parser)]
+#[command(name = "kvctl", version, arg_required_else_help = true, after_help = examples::TOP, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes, before or after its name.
+#[derive(Clone, Debug, Args)]
+pub struct Globals {
+    /// Servers to ask first, host:port, separated by commas; one is enough
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_delimiter = ',',
+        value_name = "HOST:PORT",
+        env = "KVCTL_ENDPOINTS",
+        default_value = "127.0.0.1:7400",
+        hide_env_values = true
+    )]
+    pub endpoints: Vec<String>,
+    /// How to print the answer [default: table on a terminal, plain otherwise]
+    #[arg(short, long, global = true, value_enum, env = "KVCTL_OUTPUT", hide_env_values = true)]
+    pub output: Option<Format>,
+    /// Give up after this long, such as 500ms, 5s or 1m; per request in `bench` and `data import`
+    #[arg(long, global = true, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "5s")]
+    pub timeout: Duration,
+    /// How keys and values are written on this command line
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub encoding: Encoding,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the value of a key
+    #[command(after_help = examples::GET)]
+    Get(Get),
+    /// Write a value
+    #[command(after_help = examples::PUT)]
+    Put(Put),
+    /// Delete a key; a key that is not there is no error
+    #[command(after_help = examples::DEL)]
+    Del(Del),
+    /// Write a value only if the present one is as expected
+    #[command(after_help = examples::CAS)]
+    Cas(Cas),
+    /// List keys and values in key order
+    #[command(after_help = examples::SCAN)]
+    Scan(Scan),
+    /// Show nodes, groups and replicas; exits with 10 if something is not well
+    #[command(after_help = examples::STATUS)]
+    Status,
+    /// Look at groups: list, locate, checksum
+    #[command(subcommand, after_help = examples::GROUP)]
+    Group(Group),
+    /// Move data in bulk
+    #[command(subcommand, after_help = examples::DATA)]
+    Data(Data),
+    /// Stop and start nodes
+    #[command(subcommand, after_help = examples::NODE)]
+    Node(Node),
+    /// Measure a cluster
+    #[command(subcommand, after_help = examples::BENCH)]
+    Bench(Bench),
+    /// Start a cluster on this machine, kill its busiest leader under load and check every answer
+    #[command(after_help = examples::DEMO)]
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The key; write `--` before one that starts with a dash
+    pub key: OsString,
+    /// Print the exact bytes of the value, without a newline, in any output format
+    #[arg(long)]
+    pub raw: bool,
+    /// Answer from any replica, without asking whether it is up to date
+    #[arg(long)]
+    pub stale: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Put {
+    /// The key; write `--` before one that starts with a dash
+    pub key: OsString,
+    /// The value, or `-` for standard input, or `@FILE` for the contents of a file
+    #[arg(allow_negative_numbers = true)]
+    pub value: OsString,
+    /// Write only if the key does not exist; exits with 4 if it does
+    #[arg(long)]
+    pub if_absent: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Del {
+    /// The key; write `--` before one that starts with a dash
+    pub key: OsString,
+}
+
+#[derive(Debug, Args)]
+pub struct Cas {
+    /// The key; write `--` before one that starts with a dash
+    pub key: OsString,
+    /// The value that must be there: text, `-` or `@FILE`
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub expect: OsString,
+    /// The value to write: text, `-` or `@FILE`
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub set: OsString,
+}
+
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// Only keys that start with this
+    #[arg(long, conflicts_with_all = ["start", "end"], allow_hyphen_values = true)]
+    pub prefix: Option<OsString>,
+    /// From this key on (included)
+    #[arg(long, allow_hyphen_values = true)]
+    pub start: Option<OsString>,
+    /// Up to this key (not included)
+    #[arg(long, allow_hyphen_values = true)]
+    pub end: Option<OsString>,
+    /// At most this many entries; the answer says whether there are more
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// Answer from any replica, without asking whether it is up to date
+    #[arg(long)]
+    pub stale: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// List all groups with their leaders and replicas
+    #[command(after_help = examples::GROUP_LIST)]
+    List,
+    /// Say which group holds a key, and who leads it
+    #[command(after_help = examples::GROUP_LOCATE)]
+    Locate {
+        /// The key; write `--` before one that starts with a dash
+        key: OsString,
+    },
+    /// Hash what every replica holds on its disk and compare; exits with 1 if they differ, 10 if one is missing
+    #[command(after_help = examples::GROUP_CHECKSUM)]
+    Checksum,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Data {
+    /// Write every row of a file, many at once
+    #[command(after_help = examples::DATA_IMPORT)]
+    Import(Import),
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A .tsv or .jsonl file, or `-` for standard input (then with --format)
+    pub file: PathBuf,
+    /// What the file is, if its name does not say it
+    #[arg(long, value_enum)]
+    pub format: Option<ImportFormat>,
+    /// Requests under way at once
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub depth: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// KEY, a tab, VALUE; \t \n \r \\ and \xNN stand for bytes
+    Tsv,
+    /// One {"key": .., "value": .., "enc": "utf8" or "base64"} a line
+    Jsonl,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Ask a node to hand over its groups and end
+    #[command(after_help = examples::NODE_STOP)]
+    Stop {
+        /// The node's name, as `kvctl status` shows it
+        name: String,
+        /// Let it end at once, without handing anything over
+        #[arg(long)]
+        now: bool,
+    },
+    /// Start a node of this machine again, with the arguments it left in its data directory
+    #[command(after_help = examples::NODE_START)]
+    Start {
+        /// The node's name; the data directory must be its own
+        name: String,
+        /// Its data directory
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Start it as a new node: what its directory holds is given up (asked for on a terminal)
+        #[arg(long)]
+        new: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Send one kind of request as fast as the answers come (closed loop)
+    #[command(after_help = examples::BENCH_RUN)]
+    Run(BenchRun),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchRun {
+    /// What to send; `put` also fills the keys that `get` reads
+    pub operation: BenchOperation,
+    /// Clients, each waiting for its own answers
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub clients: u32,
+    /// Library clients that the clients are spread over; each holds one connection to a core
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub connections: u32,
+    /// Requests that each client keeps under way
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub depth: u32,
+    /// Bytes of a value
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=67_108_864))]
+    pub value_size: u32,
+    /// Keys that requests are drawn from, evenly
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// How long to measure
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// How long to run before measuring
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    pub warmup: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchOperation {
+    Put,
+    Get,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Nodes to start
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=9))]
+    pub nodes: u16,
+    /// Shards (cores) of each node
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub shards: u16,
+    /// Groups of the cluster
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub groups: u32,
+    /// Replicas of each group
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=9))]
+    pub replication: u16,
+    /// Versions to write while a node is killed
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub writes: u64,
+    /// The package database to import
+    #[arg(long, default_value = "/var/lib/dpkg/status", value_name = "FILE")]
+    pub packages: PathBuf,
+    /// Where the nodes keep their data [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Leave the cluster running at the end
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// The end of each help text: lines that can be typed as they stand.
+mod examples {
+    pub const TOP: &str = "Examples:
+  kvctl put greeting hello
+  kvctl get greeting
+  kvctl -e 127.0.0.1:7401 status
+  kvctl scan --prefix user: -o json
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 key not found, 4 precondition failed, 5 unavailable (nothing was
+applied), 6 timed out (outcome unknown), 8 protocol mismatch, 10 unhealthy or a replica missing";
+    pub const GET: &str = "Examples:
+  kvctl get greeting
+  kvctl get --raw photo > photo.jpg
+  kvctl get -o json greeting
+  kvctl get -- -dashed-key
+
+Without --raw, bytes that cannot be printed appear as \\xNN and a backslash as \\\\. Exits with 3 if the key is not there.";
+    pub const PUT: &str = "Examples:
+  kvctl put greeting hello
+  kvctl put photo @photo.jpg
+  date | kvctl put now -
+  kvctl put --if-absent lock mine";
+    pub const DEL: &str = "Examples:
+  kvctl del greeting
+  kvctl del -- -dashed-key";
+    pub const CAS: &str = "Examples:
+  kvctl cas counter --expect 1 --set 2
+  kvctl cas config --expect @old.toml --set @new.toml
+
+Exits with 4 if the key is not there or holds something else.";
+    pub const SCAN: &str = "Examples:
+  kvctl scan --prefix user:
+  kvctl scan --start a --end b --limit 1000
+  kvctl scan -o plain --limit 1000000 > all.tsv
+
+Keys are spread over groups by their hash, so a scan asks every group and merges the answers. Each group's
+share is linearizable; the page as a whole is not one instant.";
+    pub const STATUS: &str = "Examples:
+  kvctl status
+  kvctl status -o json
+  kvctl -e 127.0.0.1:7402 status --timeout 2s
+
+Exits with 0 if every node answers and every group has a leader, and with 10 otherwise; the answer is
+printed in both cases.";
+    pub const GROUP: &str = "Examples:
+  kvctl group list
+  kvctl group locate greeting
+  kvctl group checksum";
+    pub const GROUP_LIST: &str = "Examples:
+  kvctl group list
+  kvctl group list -o json";
+    pub const GROUP_LOCATE: &str = "Examples:
+  kvctl group locate greeting
+  kvctl group locate -o json -- -dashed-key";
+    pub const GROUP_CHECKSUM: &str = "Examples:
+  kvctl group checksum
+  kvctl group checksum --timeout 30s -o json
+
+Replicas are compared at one applied index. While writes are under way it asks again until the timeout.";
+    pub const DATA: &str = "Examples:
+  kvctl data import packages.tsv
+  kvctl scan -o plain --limit 1000000 | kvctl -e other:7400 data import - --format tsv";
+    pub const DATA_IMPORT: &str = "Examples:
+  kvctl data import packages.tsv
+  kvctl data import users.jsonl
+  printf 'k1\\tv1\\nk2\\tv2\\n' | kvctl data import - --format tsv
+
+A .tsv row is KEY, a tab, VALUE, where \\t \\n \\r \\\\ and \\xNN stand for bytes. A .jsonl row is
+{\"key\":\"..\",\"value\":\"..\",\"enc\":\"utf8\"}, or \"base64\" for both. Empty lines are passed over. Each row is one
+put of its own, and rows of one key may be written in any order. Rows that fail are reported with their line.";
+    pub const NODE: &str = "Examples:
+  kvctl node stop n2
+  kvctl node start n2 --data ./kvd-data/n2";
+    pub const NODE_STOP: &str = "Examples:
+  kvctl node stop n2
+  kvctl node stop n2 --now
+
+A node takes this request from its own machine only.";
+    pub const NODE_START: &str = "Examples:
+  kvctl node start n2 --data ./kvd-data/n2
+  kvctl node start n2 --data ./kvd-data/n2 --new";
+    pub const BENCH: &str = "Examples:
+  kvctl bench run put
+  kvctl bench run get --clients 256 --connections 16";
+    pub const BENCH_RUN: &str = "Examples:
+  kvctl bench run put --clients 1
+  kvctl bench run put --clients 256 --connections 16 --duration 30s
+  kvctl bench run get --clients 64 --depth 4 -o json
+
+A closed loop: a slow answer delays the next request, so these latencies are those of a patient client.";
+    pub const DEMO: &str = "Examples:
+  kvctl demo
+  kvctl demo --nodes 5 --keep";
+}

@@ -1,0 +1,196 @@
+//! `data import`: every row of a file as a put of its own, many under way at once over one client.
+//!
+//! Rows of one key are written in the order of the file: while one is under way, the next waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use engine_core::command::Operation;
+use indicatif::{ProgressBar, ProgressStyle};
+use net::client::blocking::Client;
+use net::client::{Request, RequestId};
+use serde_json::json;
+
+use super::rows::Rows;
+use crate::args::{Globals, Import, ImportFormat};
+use crate::connect::connect;
+use crate::exit::{Code, Failure};
+use crate::output::Answer;
+
+/// Failures that are named; all of them are counted.
+const FAILURES_NAMED_MAX: usize = 20;
+/// So many failed requests in a row mean that the cluster is gone, and the rest of the file would only wait for it.
+const FAILED_IN_A_ROW_MAX: u64 = 1_000;
+/// How long one wait for answers is; the client ends every request by its own timeout.
+const POLL: Duration = Duration::from_secs(1);
+/// Rows between two looks of the progress bar.
+const ROWS_PER_DRAW: u64 = 512;
+
+pub fn import(globals: &Globals, import: &Import) -> Result<Answer, Failure> {
+    let format = format(import)?;
+    let (source, bytes) = open(&import.file)?;
+    let client = connect(globals)?;
+    let progress = progress(bytes);
+    let mut run = Run::new(client, import.depth as usize);
+    let begun = Instant::now();
+    let mut rows = Rows::new(source, format);
+    while let Some((line, row)) =
+        rows.next_row().map_err(|error| Failure::error(format!("{}: {error}", import.file.display())))?
+    {
+        match row {
+            Ok((key, value)) => run.put(line, key, value),
+            Err(why) => run.failed(line, Code::Error, why),
+        }
+        if line % ROWS_PER_DRAW == 0 {
+            progress.set_position(rows.bytes());
+            progress.set_message(format!("{} rows", run.written));
+        }
+        if run.failed_in_a_row >= FAILED_IN_A_ROW_MAX {
+            break;
+        }
+    }
+    run.drain();
+    progress.finish_and_clear();
+    let complete = run.failed_in_a_row < FAILED_IN_A_ROW_MAX;
+    Ok(run.answer(begun.elapsed().as_secs_f64(), complete))
+}
+
+struct Run {
+    client: Client,
+    depth: usize,
+    under_way: BTreeMap<RequestId, (u64, Vec<u8>)>,
+    keys: BTreeSet<Vec<u8>>,
+    written: u64,
+    failures: u64,
+    named: Vec<(u64, String)>,
+    failed_in_a_row: u64,
+    code: Option<Code>,
+}
+
+impl Run {
+    fn new(client: Client, depth: usize) -> Run {
+        Run {
+            client,
+            depth,
+            under_way: BTreeMap::new(),
+            keys: BTreeSet::new(),
+            written: 0,
+            failures: 0,
+            named: Vec::new(),
+            failed_in_a_row: 0,
+            code: None,
+        }
+    }
+
+    fn put(&mut self, line: u64, key: Vec<u8>, value: Vec<u8>) {
+        while self.under_way.len() >= self.depth || self.keys.contains(&key) {
+            self.complete();
+        }
+        let operation = Operation::Put { key: key.clone(), value, return_old: false };
+        let id = self.client.submit(Request::Write(operation));
+        self.keys.insert(key.clone());
+        self.under_way.insert(id, (line, key));
+    }
+
+    fn drain(&mut self) {
+        while !self.under_way.is_empty() {
+            self.complete();
+        }
+    }
+
+    fn complete(&mut self) {
+        for completion in self.client.poll(POLL) {
+            let Some((line, key)) = self.under_way.remove(&completion.id) else { continue };
+            self.keys.remove(&key);
+            match completion.result {
+                Ok(_) => {
+                    self.written += 1;
+                    self.failed_in_a_row = 0;
+                }
+                Err(error) => {
+                    self.failed_in_a_row += 1;
+                    let failure = Failure::from(error);
+                    self.failed(line, failure.code, failure.message);
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, line: u64, code: Code, why: String) {
+        self.failures += 1;
+        if self.named.len() < FAILURES_NAMED_MAX {
+            self.named.push((line, why));
+        }
+        // The one that leaves most in doubt decides how the whole run ends.
+        let doubt = |code: Code| match code {
+            Code::Unknown => 3,
+            Code::Unavailable => 2,
+            _ => 1,
+        };
+        if self.code.is_none_or(|worst| doubt(code) > doubt(worst)) {
+            self.code = Some(code);
+        }
+    }
+
+    fn answer(self, seconds: f64, complete: bool) -> Answer {
+        for (line, why) in &self.named {
+            eprintln!("kvctl: line {line}: {why}");
+        }
+        if self.failures > self.named.len() as u64 {
+            eprintln!("kvctl: and {} more", self.failures - self.named.len() as u64);
+        }
+        if !complete {
+            eprintln!(
+                "kvctl: gave up after {FAILED_IN_A_ROW_MAX} failures in a row; the rest of the file was not tried"
+            );
+        }
+        let rate = (self.written as f64 / seconds.max(1e-6)).round();
+        let named = self.named.iter().map(|(line, why)| json!({ "line": line, "message": why })).collect::<Vec<_>>();
+        let json = json!({
+            "rows": self.written + self.failures,
+            "written": self.written,
+            "errors": self.failures,
+            "failures": named,
+            "complete": complete,
+            "seconds": seconds,
+            "rows_per_second": rate,
+        });
+        let row = vec![self.written.to_string(), self.failures.to_string(), format!("{seconds:.2}"), format!("{rate}")];
+        Answer { code: self.code, ..Answer::row(json, &["WRITTEN", "ERRORS", "SECONDS", "ROWS/S"], row) }
+    }
+}
+
+fn format(import: &Import) -> Result<ImportFormat, Failure> {
+    if let Some(format) = import.format {
+        return Ok(format);
+    }
+    match import.file.extension().and_then(|extension| extension.to_str()) {
+        Some("tsv") => Ok(ImportFormat::Tsv),
+        Some("jsonl") => Ok(ImportFormat::Jsonl),
+        _ => Err(Failure::usage(format!("{}: neither .tsv nor .jsonl; say --format", import.file.display()))),
+    }
+}
+
+/// The source, and its bytes if they are known.
+fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
+    if path == Path::new("-") {
+        return Ok((Box::new(io::stdin().lock()), None));
+    }
+    let failed = |error| Failure::error(format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    Ok((Box::new(BufReader::with_capacity(1 << 20, file)), Some(bytes)))
+}
+
+/// Draws on standard error, and only on a terminal.
+fn progress(bytes: Option<u64>) -> ProgressBar {
+    let style = match bytes {
+        Some(_) => ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}"),
+        None => ProgressStyle::with_template("{spinner} {msg} {elapsed}"),
+    };
+    let bar = bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

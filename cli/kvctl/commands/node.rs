@@ -1,0 +1,170 @@
+//! `node stop` and `node start`: the nodes of this machine, as an operator's hand would treat them.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use net::client::blocking::Client;
+use net::client::{ClientError, Request, Target};
+use serde_json::json;
+
+use crate::args::Globals;
+use crate::connect::connect;
+use crate::exit::{Code, Failure};
+use crate::output::Answer;
+
+/// What kvd leaves in its data directory: its arguments, each followed by a NUL, and the id of its process.
+const ARGUMENTS_FILE: &str = "args";
+const PROCESS_FILE: &str = "pid";
+/// Where a node started from here writes what it has to say.
+const LOG_FILE: &str = "kvd.log";
+/// How long one look at whether a node answers may take.
+const ATTEMPT: Duration = Duration::from_millis(500);
+/// Between two looks at whether a node is there.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub fn stop(globals: &Globals, name: &str, clean: bool) -> Result<Answer, Failure> {
+    let mut client = connect(globals)?;
+    let map = client.map()?;
+    let number = map.node_named(name).ok_or_else(|| Failure::error(format!("the cluster has no node {name}")))?;
+    let address = map.nodes[usize::from(number)].address.clone();
+    status(&mut client, &address)?;
+    match client.stop(&address, clean) {
+        Ok(()) => {}
+        // A node that ends at once may not get its answer out; whether it has ended is asked next.
+        Err(ClientError::Unreachable { .. } | ClientError::Unavailable { .. } | ClientError::OutcomeUnknown { .. }) => {
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let stopped = wait_gone(&mut client, &address, globals.timeout);
+    let json = json!({ "node": name, "clean": clean, "stopped": stopped });
+    let state = if stopped { "stopped" } else { "stopping" };
+    Ok(Answer::row(json, &["NODE", "STATE"], vec![name.to_owned(), state.to_owned()]))
+}
+
+fn status(client: &mut Client, address: &str) -> Result<(), ClientError> {
+    client.call(Request::Status(Target::Address(address.to_owned()))).map(drop)
+}
+
+fn wait_gone(client: &mut Client, address: &str, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    client.set_timeout(ATTEMPT);
+    while status(client, address).is_ok() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+    true
+}
+
+pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<Answer, Failure> {
+    let arguments = arguments(data)?;
+    let owner = option(&arguments, "--name").or_else(|| option(&arguments, "--listen"));
+    if owner.as_deref() != Some(name) {
+        let owner = owner.unwrap_or("a node without a name".to_owned());
+        return Err(Failure::new(Code::Precondition, format!("{} belongs to {owner}, not to {name}", data.display())));
+    }
+    if let Some(id) = running(data) {
+        return Err(Failure::new(Code::Precondition, format!("{name} is running, as process {id}")));
+    }
+    if new && io::stdin().is_terminal() && !confirmed(data)? {
+        return Err(Failure::error("nothing was done"));
+    }
+    let log = data.join(LOG_FILE);
+    let output = OpenOptions::new().create(true).append(true).open(&log);
+    let output = output.map_err(|error| Failure::error(format!("{}: {error}", log.display())))?;
+    let program = program()?;
+    let mut child = Command::new(&program)
+        .args(&arguments)
+        .args((new && !arguments.iter().any(|argument| argument == "--new")).then_some("--new"))
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().map_err(|error| Failure::error(error.to_string()))?)
+        .stderr(output)
+        // A group of its own: Ctrl-C here must not reach it.
+        .process_group(0)
+        .spawn()
+        .map_err(|error| Failure::error(format!("{}: {error}", program.display())))?;
+    let id = child.id();
+    let deadline = Instant::now() + globals.timeout;
+    // It has started once it has taken possession of its data directory.
+    while running(data) != Some(id) {
+        if let Ok(Some(status)) = child.try_wait() {
+            let hint = format!("see {}", log.display());
+            return Err(Failure::error(format!("{name} ended at once, with {status}")).hint(hint));
+        }
+        if Instant::now() >= deadline {
+            let message = format!("{name} was started as process {id} and is not there yet");
+            return Err(Failure::new(Code::Unknown, message).hint(format!("see {}", log.display())));
+        }
+        thread::sleep(PAUSE);
+    }
+    let json = json!({ "node": name, "pid": id, "started": true, "new": new, "log": log.display().to_string() });
+    Ok(Answer::row(json, &["NODE", "PROCESS", "LOG"], vec![name.to_owned(), id.to_string(), log.display().to_string()]))
+}
+
+fn arguments(data: &Path) -> Result<Vec<OsString>, Failure> {
+    let path = data.join(ARGUMENTS_FILE);
+    let bytes = fs::read(&path).map_err(|error| {
+        Failure::error(format!("{}: {error}", path.display()))
+            .hint("start the node once with `kvd run`; it leaves this file")
+    })?;
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    Ok(bytes.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect())
+}
+
+/// The value of an option, as `--name n1` or `--name=n1`.
+fn option(arguments: &[OsString], name: &str) -> Option<String> {
+    arguments.iter().enumerate().find_map(|(at, argument)| {
+        let rest = argument.to_str()?.strip_prefix(name)?;
+        match rest.strip_prefix('=') {
+            Some(value) => Some(value.to_owned()),
+            None if rest.is_empty() => arguments.get(at + 1)?.to_str().map(str::to_owned),
+            None => None,
+        }
+    })
+}
+
+/// The id of the running process that owns the directory; an id left by a node that is gone does not count.
+fn running(data: &Path) -> Option<u32> {
+    let id: u32 = fs::read_to_string(data.join(PROCESS_FILE)).ok()?.trim().parse().ok()?;
+    let command = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+    // A dead process that nobody has asked for yet has no command line any more.
+    command.split(|byte| *byte == 0).next().is_some_and(|program| program.ends_with(b"kvd")).then_some(id)
+}
+
+/// The server's program: beside this one.
+pub fn program() -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().map_err(|error| Failure::error(format!("where kvctl is: {error}")))?;
+    let program = own.with_file_name("kvd");
+    if program.exists() { Ok(program) } else { Err(Failure::error(format!("{} is not there", program.display()))) }
+}
+
+fn confirmed(data: &Path) -> Result<bool, Failure> {
+    eprint!("What {} holds is given up. Go on? [y/N] ", data.display());
+    let mut answer = String::new();
+    io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(|error| Failure::error(error.to_string()))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_found_in_both_forms() {
+        let arguments: Vec<OsString> = ["run", "--name", "n1", "--listen=h:1"].map(OsString::from).to_vec();
+        assert_eq!(option(&arguments, "--name").as_deref(), Some("n1"));
+        assert_eq!(option(&arguments, "--listen").as_deref(), Some("h:1"));
+        assert_eq!(option(&arguments, "--data"), None);
+    }
+}

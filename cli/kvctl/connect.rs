@@ -1,0 +1,39 @@
+//! The way to the cluster: a library client from the global options, and its errors as exit codes.
+
+use net::client::blocking::Client;
+use net::client::{ClientError, ClientOptions};
+
+use crate::args::Globals;
+use crate::exit::{Code, Failure};
+
+/// A client of the cluster that the endpoints belong to.
+pub fn connect(globals: &Globals) -> Result<Client, Failure> {
+    let options = ClientOptions {
+        timeout: globals.timeout,
+        connect_timeout: globals.timeout.min(ClientOptions::default().connect_timeout),
+        ..ClientOptions::default()
+    };
+    Client::connect(&globals.endpoints, options).map_err(Failure::from)
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        let message = error.to_string();
+        match error {
+            ClientError::Unavailable { .. } | ClientError::NotApplied { .. } | ClientError::Unreachable { .. } => {
+                Failure::new(Code::Unavailable, message).hint("kvctl status")
+            }
+            ClientError::NotFormed { .. } => {
+                Failure::new(Code::Unavailable, message).hint("start the nodes it waits for")
+            }
+            ClientError::OutcomeUnknown { .. } | ClientError::SessionEvicted | ClientError::ResultGone => {
+                Failure::new(Code::Unknown, message).hint("read the key to find out")
+            }
+            ClientError::Protocol { .. } | ClientError::Unsupported => Failure::new(Code::Protocol, message),
+            ClientError::CrossGroupBatch { .. }
+            | ClientError::TooLarge { .. }
+            | ClientError::BadInput { .. }
+            | ClientError::Forbidden => Failure::error(message),
+        }
+    }
+}

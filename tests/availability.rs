@@ -1,0 +1,138 @@
+//! Leaders killed, followers killed, nodes stopped gracefully, all nodes killed: how long writes wait, in units of the
+//! election timeout E, and that nothing acknowledged is lost.
+//!
+//! The bounds are those of a shared, slow machine: they catch a wait of another kind (a timeout that was run into, an
+//! election that was lost again and again), not a slow scheduler.
+
+mod harness;
+
+#[path = "availability/writer.rs"]
+mod writer;
+
+use std::time::{Duration, Instant};
+
+use harness::{ELECTION_TIMEOUT, LocalCluster, START_PATIENCE, eventually, kvctl, start, terminate};
+use serde_json::Value;
+use writer::Writer;
+
+/// Acknowledged writes before and after what is done to the cluster.
+const WRITES: usize = 300;
+
+fn status(cluster: &LocalCluster) -> Option<Value> {
+    let run = kvctl(&cluster.endpoints(), &["status", "-o", "json", "--timeout", "2s"]);
+    matches!(run.code, 0 | 10).then(|| run.json())
+}
+
+fn groups_led(status: &Value, name: &str) -> usize {
+    status["groups"].as_array().map_or(0, |groups| groups.iter().filter(|group| group["leader"] == name).count())
+}
+
+/// The position of a node that leads something, and of one that leads the least.
+fn leader_and_follower(cluster: &LocalCluster) -> (usize, usize) {
+    let status = eventually(START_PATIENCE, "all groups to have leaders", || {
+        status(cluster).filter(|status| status["healthy"] == true)
+    });
+    let led = |position: &usize| groups_led(&status, &cluster.nodes[*position].name);
+    let leader = (0..cluster.nodes.len()).max_by_key(led).expect("a node");
+    let follower = (0..cluster.nodes.len()).filter(|position| *position != leader).min_by_key(led).expect("a node");
+    assert!(led(&leader) > 0, "{status}");
+    (leader, follower)
+}
+
+fn in_election_timeouts(gap: Duration) -> f64 {
+    gap.as_secs_f64() / ELECTION_TIMEOUT.as_secs_f64()
+}
+
+/// Runs a writer around `act` and gives the longest gap between acknowledgements from then on, in units of E.
+fn gap_around(cluster: &mut LocalCluster, act: impl FnOnce(&mut LocalCluster)) -> f64 {
+    let writer = Writer::start(&cluster.endpoints());
+    writer.wait_for_more(WRITES, START_PATIENCE);
+    let begun = Instant::now();
+    act(cluster);
+    // The writer's keys are spread over all groups: a group that stands still soon holds all that is under way.
+    writer.wait_for_more(WRITES, START_PATIENCE);
+    let written = writer.stop();
+    let gap = in_election_timeouts(written.longest_gap_since(begun));
+    written.assert_all_there(&cluster.endpoints());
+    gap
+}
+
+#[test]
+fn a_killed_leader_costs_a_few_election_timeouts_and_no_write() {
+    let mut cluster = start("leader-killed", &[1, 1, 1]);
+    let (leader, _) = leader_and_follower(&cluster);
+    let gap = gap_around(&mut cluster, |cluster| cluster.kill(leader).expect("killed"));
+    println!("leader killed: writes stalled for {gap:.2} E");
+    assert!(gap < 6.0, "{gap:.2} E");
+    cluster.restart(leader).expect("it starts");
+    cluster.wait_ready(START_PATIENCE).expect("ready");
+    kvctl(&cluster.endpoints(), &["group", "checksum", "--timeout", "30s"]).exits(0);
+}
+
+#[test]
+fn a_killed_follower_is_hardly_noticed() {
+    let mut cluster = start("follower-killed", &[1, 1, 1]);
+    let (_, follower) = leader_and_follower(&cluster);
+    // Its leaderships go first, so that what is killed only follows.
+    move_leaders_away(&mut cluster, follower);
+    let gap = gap_around(&mut cluster, |cluster| cluster.kill(follower).expect("killed"));
+    println!("follower killed: writes stalled for {gap:.2} E");
+    assert!(gap < 2.0, "{gap:.2} E");
+}
+
+/// Stops the node cleanly, which hands its leaders over, and starts it again: it comes back as a follower.
+fn move_leaders_away(cluster: &mut LocalCluster, position: usize) {
+    terminate(cluster, position);
+    cluster.restart(position).expect("it starts");
+    cluster.wait_ready(START_PATIENCE).expect("ready");
+    let name = cluster.nodes[position].name.clone();
+    eventually(START_PATIENCE, "the node to follow only", || {
+        status(cluster).filter(|status| status["healthy"] == true && groups_led(status, &name) == 0).map(drop)
+    });
+}
+
+#[test]
+fn a_graceful_stop_hands_leaders_over_before_it_ends() {
+    let mut cluster = start("graceful", &[1, 1, 1]);
+    let (leader, _) = leader_and_follower(&cluster);
+    let gap = gap_around(&mut cluster, |cluster| terminate(cluster, leader));
+    println!("graceful stop: writes stalled for {gap:.2} E");
+    assert!(gap < 2.0, "{gap:.2} E");
+}
+
+#[test]
+fn all_nodes_killed_and_started_again_have_lost_nothing() {
+    let mut cluster = start("all-killed", &[1, 1, 1]);
+    leader_and_follower(&cluster);
+    let gap = gap_around(&mut cluster, |cluster| {
+        for position in 0..cluster.nodes.len() {
+            cluster.kill(position).expect("killed");
+        }
+        for position in 0..cluster.nodes.len() {
+            cluster.restart(position).expect("it starts");
+        }
+    });
+    println!("all killed and restarted: writes stalled for {gap:.2} E");
+    cluster.wait_ready(START_PATIENCE).expect("ready");
+    kvctl(&cluster.endpoints(), &["group", "checksum", "--timeout", "30s"]).exits(0);
+}
+
+#[test]
+fn two_of_three_nodes_gone_means_no_writes_and_says_so() {
+    let mut cluster = start("minority", &[1, 1, 1]);
+    let endpoints = cluster.endpoints();
+    kvctl(&endpoints, &["put", "before", "1"]).exits(0);
+    cluster.kill(1).expect("killed");
+    cluster.kill(2).expect("killed");
+    let refused = kvctl(&endpoints, &["put", "during", "1", "--timeout", "2s"]);
+    assert!(matches!(refused.code, 5 | 6), "{refused:?}");
+    let checksum = kvctl(&endpoints, &["group", "checksum", "--timeout", "2s"]);
+    assert!(matches!(checksum.code, 5 | 10), "{checksum:?}");
+    cluster.restart(1).expect("it starts");
+    eventually(START_PATIENCE, "a majority to write again", || {
+        (kvctl(&endpoints, &["put", "after", "1", "--timeout", "5s"]).code == 0).then_some(())
+    });
+    assert_eq!(kvctl(&endpoints, &["get", "before", "--timeout", "5s"]).exits(0).text(), "1\n");
+    let checksum = kvctl(&endpoints, &["group", "checksum", "-o", "json", "--timeout", "5s"]).exits(10).json();
+    assert_eq!(checksum["agree"], false);
+}

@@ -1,0 +1,141 @@
+//! A client that writes all the time, remembers what was acknowledged and when, and reads all of it back later.
+//!
+//! Every write has a key and a value of its own, so none can hide behind a later one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use engine_core::command::Operation;
+use net::client::{Answer, Client, ClientOptions, Request};
+
+use crate::harness::{eventually, unique};
+
+/// Writes under way at once: enough to reach every group all the time.
+const DEPTH: usize = 32;
+/// Longer than any stall that a suite allows.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A writer at work.
+pub struct Writer {
+    acknowledged: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
+    thread: JoinHandle<Written>,
+}
+
+/// What a writer has written.
+pub struct Written {
+    run: String,
+    /// The numbers of the acknowledged writes, and when they were.
+    acknowledged: Vec<(u64, Instant)>,
+}
+
+impl Writer {
+    /// Starts one with a client of its own.
+    pub fn start(endpoints: &[String]) -> Writer {
+        let (acknowledged, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (endpoints, count, stop) = (endpoints.to_vec(), acknowledged.clone(), stopping.clone());
+        let thread = std::thread::spawn(move || write(&endpoints, &count, &stop));
+        Writer { acknowledged, stopping, thread }
+    }
+
+    /// Writes acknowledged so far.
+    pub fn count(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more are.
+    pub fn wait_for_more(&self, more: usize, patience: Duration) {
+        let wanted = self.count() + more;
+        eventually(patience, "acknowledged writes", || {
+            assert!(!self.thread.is_finished(), "the writer has ended by itself");
+            (self.count() >= wanted).then_some(())
+        });
+    }
+
+    /// Lets what is under way be answered, and ends.
+    pub fn stop(self) -> Written {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the writer does not panic")
+    }
+}
+
+fn write(endpoints: &[String], count: &AtomicUsize, stop: &AtomicBool) -> Written {
+    let options = ClientOptions { timeout: REQUEST_TIMEOUT, ..ClientOptions::default() };
+    let mut client = Client::connect(endpoints, options).expect("a client");
+    let mut written = Written { run: unique("writer"), acknowledged: Vec::new() };
+    let mut under_way = HashMap::new();
+    let mut number = 0;
+    loop {
+        while under_way.len() < DEPTH && !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let operation =
+                Operation::Put { key: written.key(number), value: written.value(number), return_old: false };
+            under_way.insert(client.submit(Request::Write(operation)), number);
+        }
+        if under_way.is_empty() {
+            return written;
+        }
+        let completion = client.next_completion();
+        let Some(number) = under_way.remove(&completion.id) else { continue };
+        // A write that was refused, or never answered, promises nothing.
+        if completion.result.is_ok() {
+            written.acknowledged.push((number, Instant::now()));
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Written {
+    /// How many writes were acknowledged.
+    pub fn count(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// The longest time without an acknowledgement that ended at `since` or later.
+    pub fn longest_gap_since(&self, since: Instant) -> Duration {
+        let pairs = self.acknowledged.windows(2).filter(|pair| pair[1].1 >= since);
+        pairs.map(|pair| pair[1].1 - pair[0].1).max().unwrap_or(Duration::MAX)
+    }
+
+    /// Reads every acknowledged write back, through a client that knows these endpoints only.
+    pub fn assert_all_there(&self, endpoints: &[String]) {
+        let options = ClientOptions { timeout: REQUEST_TIMEOUT, ..ClientOptions::default() };
+        let mut client = Client::connect(endpoints, options).expect("a client");
+        let mut under_way = HashMap::new();
+        let mut numbers = self.acknowledged.iter().map(|(number, _)| *number);
+        let mut lost = Vec::new();
+        loop {
+            while under_way.len() < DEPTH {
+                let Some(number) = numbers.next() else { break };
+                under_way.insert(client.submit(Request::Get { key: self.key(number), stale: false }), number);
+            }
+            if under_way.is_empty() {
+                break;
+            }
+            let completion = client.next_completion();
+            let Some(number) = under_way.remove(&completion.id) else { continue };
+            match completion.result.expect("a read") {
+                Answer::Value(Some(value)) if value == self.value(number) => {}
+                other => lost.push((number, other)),
+            }
+        }
+        assert!(
+            lost.is_empty(),
+            "{} acknowledged writes of {} are lost, the first: {:?}",
+            lost.len(),
+            self.run,
+            lost[0]
+        );
+    }
+
+    fn key(&self, number: u64) -> Vec<u8> {
+        format!("{}:{number}", self.run).into_bytes()
+    }
+
+    fn value(&self, number: u64) -> Vec<u8> {
+        format!("value {number} of {}", self.run).into_bytes()
+    }
+}

@@ -1,0 +1,20 @@
+//! Every command and its limits, against real clusters.
+//!
+//! `data`: single keys and scans. `documents`: each command in each format, exit codes, JSON shapes. `library`: what
+//! only the Rust client can ask. `shapes`: clusters with other numbers of shards. `files`: import. `nodes`: stop and
+//! start, and what a server refuses to start with.
+
+mod harness;
+
+#[path = "correctness/data.rs"]
+mod data;
+#[path = "correctness/documents.rs"]
+mod documents;
+#[path = "correctness/files.rs"]
+mod files;
+#[path = "correctness/library.rs"]
+mod library;
+#[path = "correctness/nodes.rs"]
+mod nodes;
+#[path = "correctness/shapes.rs"]
+mod shapes;

@@ -1,0 +1,162 @@
+//! Stopping and starting nodes by command, and what a server refuses to start with.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Janitor, STOP_PATIENCE, free_port, kvctl, scratch, start, terminate, until};
+
+#[test]
+fn a_stopped_node_is_started_again_by_its_data_directory() {
+    let mut cluster = start("stop-start", &[1, 1, 1]);
+    let nodes = cluster.endpoints();
+    kvctl(&nodes, &["put", "k", "v"]).exits(0);
+    for (name, now) in [("n2", false), ("n3", true)] {
+        let position = cluster.position(name).expect("a node");
+        let mut arguments = vec!["node", "stop", name, "--timeout", "20s"];
+        arguments.extend(now.then_some("--now"));
+        kvctl(&nodes, &arguments).exits(0);
+        // A node that ends cleanly says so by its exit status; one that ends at once does as it likes.
+        let ended = cluster.wait_end(position, STOP_PATIENCE);
+        assert!(now || ended.is_ok(), "{ended:?}");
+        let status = kvctl(&nodes, &["status", "-o", "json", "--timeout", "10s"]).exits(10).json();
+        assert_eq!(status["nodes"][position]["reachable"], false);
+        assert!(status["groups"][0]["replicas"].as_array().expect("replicas").len() == 3);
+        kvctl(&nodes, &["get", "k", "--timeout", "10s"]).exits(0);
+
+        let data = cluster.nodes[position].data.to_str().expect("text").to_owned();
+        kvctl(&nodes, &["node", "start", "n1", "--data", &data]).exits(4);
+        let started = kvctl(&nodes, &["node", "start", name, "--data", &data, "-o", "json", "--timeout", "20s"]);
+        let id = started.exits(0).json()["pid"].as_u64().expect("a process") as u32;
+        // It is nobody's child here, and must not outlive this test either.
+        let mut janitor = Janitor::start(None).expect("a janitor");
+        janitor.add(id).expect("it takes the process");
+        until(Instant::now() + STOP_PATIENCE, "all to be well", || {
+            Ok((kvctl(&nodes, &["status"]).code == 0).then_some(()))
+        })
+        .expect("well");
+        kvctl(&nodes, &["node", "start", name, "--data", &data]).exits(4);
+        kvctl(&nodes, &["node", "stop", name, "--now", "--timeout", "20s"]).exits(0);
+        until(Instant::now() + STOP_PATIENCE, "the process to be gone", || Ok(gone(id).then_some(()))).expect("gone");
+        janitor.gone(id).expect("it lets the process go");
+        cluster.restart(position).expect("it starts");
+        cluster.wait_ready(STOP_PATIENCE).expect("it is ready");
+    }
+    kvctl(&nodes, &["node", "stop", "n9"]).exits(1);
+}
+
+#[test]
+fn before_all_nodes_are_there_status_says_who_is_missing() {
+    let port = free_port().expect("a port");
+    let nobody = free_port().expect("a port");
+    let data = scratch("forming-alone").join("n1");
+    let list = format!("n1=127.0.0.1:{port},n2=127.0.0.1:{nobody},n3=127.0.0.1:{nobody}");
+    let listen = format!("127.0.0.1:{port}");
+    let admin = format!("127.0.0.1:{}", free_port().expect("a port"));
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_kvd"))
+        .args(["run", "--name", "n1", "--listen", &listen, "--admin", &admin, "--nodes", &list, "--data"])
+        .arg(&data)
+        .args(["--shards", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("kvd starts");
+    let status = until(Instant::now() + STOP_PATIENCE, "the node to answer", || {
+        let run = kvctl(&[&listen], &["status", "-o", "json"]);
+        Ok((run.code == 10).then(|| run.json()))
+    });
+    let write = kvctl(&[&listen], &["put", "k", "v", "--timeout", "500ms"]);
+    alone.kill().expect("killed");
+    alone.wait().expect("ended");
+    let status = status.expect("an answer");
+    assert_eq!(status["waiting_for"], serde_json::json!(["n2", "n3"]), "{status}");
+    assert_eq!(write.code, 5, "{write:?}");
+}
+
+#[test]
+fn a_server_says_why_it_does_not_start() {
+    let cluster = start("refusals", &[1, 1, 1]);
+    let node = &cluster.nodes[0];
+    let data = node.data.to_str().expect("text");
+    let port = free_port().expect("a port");
+    let listen = format!("127.0.0.1:{port}");
+    let list = format!("n1={listen}");
+    let admin = format!("127.0.0.1:{}", free_port().expect("a port"));
+    let with = |rest: &[&str]| {
+        let base =
+            ["run", "--name", "n1", "--listen", &listen, "--admin", &admin, "--nodes", &list, "--replication", "1"];
+        refused(&[&base[..], rest].concat())
+    };
+
+    let in_use = with(&["--data", data, "--shards", "1"]);
+    assert!(in_use.contains("in use"), "{in_use}");
+
+    let taken = scratch("refusals-port").join("n1");
+    let taken = refused(&[
+        "run",
+        "--name",
+        "n1",
+        "--listen",
+        &node.address,
+        "--admin",
+        &admin,
+        "--nodes",
+        &format!("n1={}", node.address),
+        "--replication",
+        "1",
+        "--shards",
+        "1",
+        "--data",
+        taken.to_str().expect("text"),
+    ]);
+    assert!(taken.contains(&node.address), "{taken}");
+
+    let setting = with(&["--data", path("refusals-setting").as_str(), "--shards", "1", "--set", "raft.no_such=1"]);
+    assert!(setting.contains("no_such"), "{setting}");
+    let nodes = with(&["--data", path("refusals-replication").as_str(), "--shards", "1", "--replication", "3"]);
+    assert!(!nodes.is_empty());
+}
+
+#[test]
+fn the_number_of_shards_is_fixed_in_the_data_directory() {
+    let mut cluster = start("shards-fixed", &[1, 1, 1]);
+    terminate(&mut cluster, 0);
+    let node = &cluster.nodes[0];
+    let list: Vec<String> = cluster.nodes.iter().map(|node| format!("{}={}", node.name, node.address)).collect();
+    let base = ["run", "--listen", &node.address, "--admin", &node.admin, "--data", node.data.to_str().expect("text")];
+    let rest = ["--nodes", &list.join(","), "--groups", "4", "--replication", "3"];
+    let shards = refused(&[&base[..], &rest[..], &["--name", "n1", "--shards", "2"][..]].concat());
+    assert!(shards.contains("shard"), "{shards}");
+    let name = refused(&[&base[..], &rest[..], &["--name", "n2", "--shards", "1"][..]].concat());
+    assert!(name.contains("n1"), "it says whose the directory is: {name}");
+}
+
+fn path(name: &str) -> String {
+    scratch(name).join("n1").to_str().expect("text").to_owned()
+}
+
+/// What kvd says when it ends by itself with an error, which it must within the patience.
+fn refused(arguments: &[&str]) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kvd"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kvd starts");
+    let ended = until(Instant::now() + Duration::from_secs(20), "kvd to refuse", || Ok(child.try_wait()?));
+    if ended.is_err() {
+        child.kill().expect("killed");
+    }
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("ended");
+    let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(ended.is_ok(), "it runs with {arguments:?}\n{said}");
+    assert!(!status.success(), "{arguments:?}\n{said}");
+    said
+}
+
+/// Whether no process has this id, or only one that has ended and was not asked for yet.
+fn gone(id: u32) -> bool {
+    std::fs::read(Path::new("/proc").join(id.to_string()).join("cmdline")).map_or(true, |command| command.is_empty())
+}

@@ -1,0 +1,61 @@
+//! The same promises on clusters of other shapes: more shards, and nodes that differ in theirs.
+
+use crate::harness::{kvctl, kvctl_with_input, start, start_with};
+
+#[test]
+fn three_nodes_of_two_shards() {
+    serves(&[2, 2, 2]);
+}
+
+#[test]
+fn nodes_of_one_two_and_three_shards_in_one_cluster() {
+    serves(&[1, 2, 3]);
+}
+
+#[test]
+fn five_nodes_with_three_replicas_of_each_group() {
+    serves(&[1, 1, 1, 1, 1]);
+}
+
+/// Puts at each node, gets at each other, imports, scans, compares checksums, and finds nothing forwarded.
+fn serves(shards: &[u16]) {
+    let name = shards.iter().map(u16::to_string).collect::<Vec<_>>().join("-");
+    let cluster = start(&format!("shape-{name}"), shards);
+    let nodes = cluster.endpoints();
+    for (i, writer) in nodes.iter().enumerate() {
+        let key = format!("key-{i}");
+        kvctl(&[writer], &["put", &key, &format!("value-{i}")]).exits(0);
+        for reader in &nodes {
+            assert_eq!(kvctl(&[reader], &["get", &key]).exits(0).text(), format!("value-{i}\n"));
+        }
+    }
+    let rows: String = (0..2_000).map(|i| format!("row-{i:04}\t{i}\n")).collect();
+    kvctl_with_input(&nodes, &["data", "import", "-", "--format", "tsv"], rows.as_bytes()).exits(0);
+    let scanned = kvctl(&nodes, &["scan", "--prefix", "row-", "--limit", "5000", "-o", "plain"]).exits(0);
+    assert_eq!(scanned.text(), rows);
+    kvctl(&nodes, &["group", "checksum", "--timeout", "30s"]).exits(0);
+
+    let status = kvctl(&nodes, &["status", "-o", "json"]).exits(0).json();
+    for (node, shards) in status["nodes"].as_array().expect("nodes").iter().zip(shards) {
+        assert_eq!(node["shards"].as_u64(), Some(u64::from(*shards)), "{node}");
+        assert_eq!(node["forwarded"].as_u64(), Some(0), "a client that routes needs nobody to forward: {node}");
+    }
+}
+
+#[test]
+fn leaders_are_spread_over_the_nodes() {
+    let cluster = start("spread", &[1, 1, 1]);
+    let status = kvctl(&cluster.endpoints(), &["status", "-o", "json"]).exits(0).json();
+    let mut led = std::collections::BTreeMap::new();
+    for group in status["groups"].as_array().expect("groups") {
+        *led.entry(group["leader"].to_string()).or_insert(0) += 1;
+    }
+    assert_eq!(led.len(), 3, "every node leads something: {led:?}");
+    assert!(led.values().all(|groups| *groups <= 2), "{led:?}");
+}
+
+#[test]
+fn a_setting_of_the_file_can_be_given_on_the_command_line() {
+    let cluster = start_with("settings", &[1, 1, 1], &["raft.snapshot_entries=10000"]);
+    kvctl(&cluster.endpoints(), &["put", "k", "v"]).exits(0);
+}

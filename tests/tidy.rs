@@ -1,0 +1,204 @@
+//! The house rules that a compiler does not know: who imports whom, what is absent, how large a file may be.
+//!
+//! A list below that names files gives each its reason; a file that no longer needs to be listed fails the test too,
+//! so that the lists stay true.
+
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::collections::BTreeSet;
+
+use source::{Source, sources};
+
+/// More than this holds more than one idea.
+const FILE_LINES_MAX: usize = 500;
+
+/// Crates (by directory) and the crates of the workspace that their code may depend on.
+const CRATES: &[(&str, &[&str])] = &[
+    ("engine/raft", &[]),
+    ("engine/core", &["raft"]),
+    ("net", &["engine-core", "raft"]),
+    ("config", &["engine-core"]),
+    ("engine", &["config", "engine-core", "net", "raft"]),
+];
+
+/// Rooms (by path) and the rooms of the same crate and of `engine_core` that they may name.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("engine/core/src/placement", &["placement"]),
+    ("engine/core/src/command", &["command"]),
+    ("engine/core/src/sessions", &["sessions", "command"]),
+    ("engine/core/src/state_machine", &["state_machine", "sessions", "command", "placement"]),
+    ("engine/core/src/journal", &["journal", "command"]),
+    // Of the state machine, the shard knows only the runs that it hands to it.
+    ("engine/core/src/shard", &["shard", "command", "placement", "state_machine"]),
+    ("engine/src/store", &["store", "state_machine", "sessions", "command"]),
+];
+
+/// Files of `engine/` that share memory between threads, and why they must.
+const SHARED: &[(&str, &str)] = &[];
+
+/// Files that contain `unsafe`, and why they must.
+const UNSAFE: &[(&str, &str)] = &[];
+
+/// Packages that the project is built on, by the name their code is used under.
+/// prometheus_client joins them with the metrics.
+const FIXED: &[&str] = &["glommio", "rkyv", "rocksdb", "clap", "crc32fast", "futures_lite"];
+
+#[test]
+fn no_file_holds_more_than_one_idea() {
+    let large: Vec<String> = sources()
+        .iter()
+        .filter(|source| source.lines > FILE_LINES_MAX)
+        .map(|source| format!("{}: {} lines", source.path, source.lines))
+        .collect();
+    assert!(large.is_empty(), "over {FILE_LINES_MAX} lines:\n{}", large.join("\n"));
+}
+
+#[test]
+fn crates_depend_downward_only() {
+    for (directory, allowed) in CRATES {
+        let manifest = source::read(&format!("{directory}/Cargo.toml"));
+        let dependencies = manifest.split("\n[").find(|part| part.starts_with("dependencies]")).unwrap_or("");
+        for line in dependencies.lines().skip(1) {
+            let name = line.split(['.', ' ', '=']).next().unwrap_or("");
+            let of_the_house = ["raft", "engine-core", "engine", "net", "config", "kv", "simulation"].contains(&name);
+            assert!(!of_the_house || allowed.contains(&name), "{directory} must not depend on {name}");
+        }
+    }
+}
+
+#[test]
+fn rooms_import_downward_only() {
+    let mut wrong = Vec::new();
+    for source in production() {
+        let Some((_, allowed)) = ROOMS.iter().find(|(room, _)| source.is_in(room)) else { continue };
+        let known: BTreeSet<&str> =
+            ROOMS.iter().filter_map(|(room, _)| room.rsplit('/').next()).chain(["node"]).collect();
+        for root in ["crate", "engine_core"] {
+            for name in source.named_under(root) {
+                if known.contains(name.as_str()) && !allowed.contains(&name.as_str()) {
+                    wrong.push(format!("{} names {root}::{name}", source.path));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that go up or sideways:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_that_has_a_rule_exists() {
+    for (room, _) in ROOMS {
+        assert!(production().iter().any(|source| source.is_in(room)), "{room} is gone; so should its rule be");
+    }
+}
+
+#[test]
+fn only_the_store_knows_rocksdb() {
+    assert_only_in("rocksdb", &["engine/src/store"]);
+}
+
+#[test]
+fn only_the_runtime_knows_glommio() {
+    assert_only_in("glommio", &["engine/src/node/runtime"]);
+}
+
+#[test]
+fn a_state_change_is_never_half_done() {
+    for word in ["await", "async"] {
+        assert_absent(word, &["engine/raft", "engine/core"]);
+    }
+}
+
+#[test]
+fn what_is_pure_knows_no_clock_no_thread_and_no_file() {
+    for path in ["time::Instant", "SystemTime", "std::thread", "std::fs", "std::net", "std::io::stdin", "std::env"] {
+        assert_absent(path, &["engine/raft/src", "engine/core/src"]);
+    }
+    for (path, _) in [("engine/raft/src", ()), ("engine/core/src", ())] {
+        for source in production().iter().filter(|source| source.is_in(path)) {
+            let std = source.named_under("std");
+            for module in ["time", "thread", "fs", "net", "process"] {
+                assert!(!std.contains(module), "{} uses std::{module}", source.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn raft_has_no_trait_of_its_own() {
+    for source in production().iter().filter(|source| source.is_in("engine/raft/src")) {
+        let declares = source.code.lines().map(str::trim_start).any(|line| {
+            line.starts_with("trait ") || line.starts_with("pub trait ") || line.starts_with("pub(crate) trait ")
+        });
+        assert!(!declares, "{} declares a trait", source.path);
+    }
+}
+
+#[test]
+fn cores_share_no_memory() {
+    let words =
+        ["Mutex", "RwLock", "Arc", "AtomicBool", "AtomicU16", "AtomicU32", "AtomicU64", "AtomicUsize", "OnceLock"];
+    assert_listed("shared memory", SHARED, |source| {
+        source.is_in("engine") && words.iter().any(|word| source.has_word(word))
+    });
+}
+
+#[test]
+fn unsafe_says_why_it_is_safe() {
+    assert_listed("unsafe", UNSAFE, |source| source.has_word("unsafe"));
+    for source in production().iter().filter(|source| source.has_word("unsafe")) {
+        assert!(source.text.contains("// SAFETY:"), "{} has no SAFETY comment", source.path);
+    }
+}
+
+#[test]
+fn every_fixed_package_does_real_work() {
+    for package in FIXED {
+        assert!(production().iter().any(|source| source.has_word(package)), "{package} is not used outside of tests");
+    }
+}
+
+#[test]
+fn no_committed_text_is_left_half_written() {
+    for source in sources() {
+        for mark in ["todo!", "unimplemented!", "FIXME", "XXX"] {
+            let here = source.path == "tests/tidy.rs";
+            assert!(here || !source.text.contains(mark), "{} contains {mark}", source.path);
+        }
+    }
+}
+
+/// The code that ships: everything outside of tests and benches.
+fn production() -> Vec<Source> {
+    let aside =
+        ["tests", "benches", "engine/raft/tests", "engine/core/tests", "engine/tests", "net/tests", "config/tests"];
+    sources().into_iter().filter(|source| source.is_rust() && !aside.iter().any(|path| source.is_in(path))).collect()
+}
+
+fn assert_only_in(word: &str, rooms: &[&str]) {
+    let wrong: Vec<String> = production()
+        .into_iter()
+        .filter(|source| source.has_word(word) && !rooms.iter().any(|room| source.is_in(room)))
+        .map(|source| source.path)
+        .collect();
+    assert!(wrong.is_empty(), "{word} is known outside of {rooms:?}: {wrong:?}");
+}
+
+fn assert_absent(words: &str, rooms: &[&str]) {
+    let wrong: Vec<String> = production()
+        .into_iter()
+        .filter(|source| rooms.iter().any(|room| source.is_in(room)) && source.has_word(words))
+        .map(|source| source.path)
+        .collect();
+    assert!(wrong.is_empty(), "{words} in {wrong:?}");
+}
+
+fn assert_listed(what: &str, list: &[(&str, &str)], has: impl Fn(&Source) -> bool) {
+    let found: BTreeSet<String> = production().into_iter().filter(has).map(|source| source.path).collect();
+    let listed: BTreeSet<String> = list.iter().map(|(path, _)| path.to_string()).collect();
+    assert!(list.iter().all(|(_, reason)| !reason.is_empty()), "every listed file has a reason");
+    let unlisted: Vec<&String> = found.difference(&listed).collect();
+    let stale: Vec<&String> = listed.difference(&found).collect();
+    assert!(unlisted.is_empty(), "{what} in files that are not listed: {unlisted:?}");
+    assert!(stale.is_empty(), "listed for {what} without need: {stale:?}");
+}
