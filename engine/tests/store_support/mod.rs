@@ -1,0 +1,154 @@
+//! What the tests of the store share: commands, runs, and looking at everything a store holds.
+#![allow(dead_code)] // No suite uses all of it.
+
+use engine::store::{Applier, Options, Store};
+use engine_core::command::{ClientId, Command, Operation, Outcome, SessionRef, encode};
+use engine_core::state_machine::ApplyRun;
+use engine_core::state_machine::model::Model;
+use raft::entry::{EntryKind, LogId};
+use raft::ids::{GroupId, Index, ReplicaId, Term};
+use std::path::Path;
+
+/// Options for a small store.
+pub fn options(path: &Path) -> Options {
+    Options { block_cache_bytes: 8 << 20, ..Options::new(path, 1) }
+}
+
+/// Opens a small store.
+pub fn open(path: &Path) -> Store {
+    Store::open(&options(path)).expect("the store opens")
+}
+
+/// An empty run of a group.
+pub fn run(group: u32) -> ApplyRun {
+    ApplyRun { group: GroupId(group), answer: true, ..ApplyRun::default() }
+}
+
+/// Entries of several groups, one index after the other, for the store and the model at once.
+pub struct Pair {
+    pub store: Store,
+    pub applier: Applier,
+    pub model: Model,
+}
+
+impl Pair {
+    /// An empty store with replicas of these groups, and its model.
+    pub fn new(path: &Path, groups: &[u32]) -> Pair {
+        let store = open(path);
+        let mut model = Model::new();
+        for &group in groups {
+            store.create_replica(GroupId(group), ReplicaId(7), b"founders").expect("a replica");
+            model.create_replica(GroupId(group), ReplicaId(7), b"founders");
+        }
+        Pair { applier: store.applier(), store, model }
+    }
+
+    /// The store of another directory, or of the same after it was closed, beside the model as it is.
+    pub fn reopen(self, path: &Path) -> Pair {
+        let model = self.model;
+        drop((self.applier, self.store));
+        let store = open(path);
+        Pair { applier: store.applier(), store, model }
+    }
+
+    /// Where the next entry of a group goes.
+    pub fn next(&self, group: u32) -> LogId {
+        let replicas = self.model.replicas();
+        let replica = replicas.iter().find(|replica| replica.group == GroupId(group)).expect("a replica");
+        LogId { term: Term(3), index: replica.applied.index.next() }
+    }
+
+    /// Applies runs to both and returns the outcomes of each run.
+    pub fn apply(&mut self, runs: &[ApplyRun]) -> Vec<Vec<Outcome>> {
+        let done = self.applier.apply(runs).expect("a healthy disk");
+        assert_eq!(done, self.model.apply(runs), "the store answers as the model");
+        done.into_iter().map(|run| run.outcomes.into_iter().map(|(_, outcome)| outcome).collect()).collect()
+    }
+
+    /// Applies commands to one group in one batch.
+    pub fn commands(&mut self, group: u32, commands: &[Command]) -> Vec<Outcome> {
+        let mut run = run(group);
+        let mut id = self.next(group);
+        for command in commands {
+            run.push(id, EntryKind::Command, &encode(command));
+            id.index = id.index.next();
+        }
+        self.apply(&[run]).remove(0)
+    }
+
+    /// Opens the session of a client in a group.
+    pub fn client(&mut self, group: u32, id: u128) -> Client {
+        match self.commands(group, &[open_session(group, id)]).remove(0) {
+            Outcome::Opened { session } => {
+                Client { id, session: SessionRef { group: GroupId(group), opened: session }, sequence: 0 }
+            }
+            other => panic!("not opened: {other:?}"),
+        }
+    }
+
+    /// Compares everything that can be read.
+    pub fn compare(&self) {
+        let replicas = self.store.replicas().expect("the replicas");
+        assert_eq!(replicas, self.model.replicas());
+        assert_eq!(self.store.founding_record().expect("a record").as_deref(), self.model.founding_record());
+        for group in replicas.into_iter().map(|replica| replica.group) {
+            let checksum = self.store.checksum(group).expect("a checksum");
+            assert_eq!(checksum, self.model.checksum(group), "group {group}");
+            let all = self.store.scan(group, b"", None, usize::MAX, usize::MAX).expect("a scan");
+            assert_eq!(all, self.model.scan(group, b"", None, usize::MAX, usize::MAX), "group {group}");
+            assert_eq!(self.store.sessions(group).expect("sessions"), self.model.sessions(group), "group {group}");
+        }
+    }
+}
+
+/// A client with a session in one group.
+#[derive(Clone)]
+pub struct Client {
+    pub id: u128,
+    pub session: SessionRef,
+    pub sequence: u64,
+}
+
+impl Client {
+    /// Its next command.
+    pub fn next(&mut self, operation: Operation) -> Command {
+        self.sequence += 1;
+        Command {
+            client: ClientId(self.id),
+            sequence: self.sequence,
+            acknowledged: self.sequence - 1,
+            session: self.session,
+            operation,
+        }
+    }
+}
+
+pub fn open_session(group: u32, id: u128) -> Command {
+    Command {
+        client: ClientId(id),
+        sequence: 0,
+        acknowledged: 0,
+        session: SessionRef { group: GroupId(group), opened: Index(0) },
+        operation: Operation::Open,
+    }
+}
+
+pub fn found(record: &[u8]) -> Command {
+    Command { operation: Operation::Found { record: record.to_vec() }, ..open_session(0, 0) }
+}
+
+pub fn put(key: &[u8], value: &[u8]) -> Operation {
+    Operation::Put { key: key.to_vec(), value: value.to_vec(), return_old: false }
+}
+
+pub fn put_old(key: &[u8], value: &[u8]) -> Operation {
+    Operation::Put { key: key.to_vec(), value: value.to_vec(), return_old: true }
+}
+
+pub fn delete(key: &[u8]) -> Operation {
+    Operation::Delete { key: key.to_vec(), return_old: false }
+}
+
+pub fn swap(key: &[u8], expect: Option<&[u8]>, set: Option<&[u8]>) -> Operation {
+    Operation::CompareAndSwap { key: key.to_vec(), expect: expect.map(<[u8]>::to_vec), set: set.map(<[u8]>::to_vec) }
+}
