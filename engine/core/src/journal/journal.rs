@@ -85,7 +85,7 @@ impl Journal {
             let record = Record::LogStart { group, start, restart: true, membership };
             self.reserve(record.bytes());
             log(&mut self.logs, group).restart(start, membership, &mut self.chain);
-            self.writer.push(&record, false);
+            self.writer.push(&record, true);
         }
         for entry in entries {
             let record = Record::entry(group, entry);

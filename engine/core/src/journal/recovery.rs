@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::log::Position;
 use super::record::{RECORD_HEADER_BYTES, Raw, Record, SegmentRow};
 use super::replay::{Replay, segments_of};
-use super::scan::{Segment, Walk};
+use super::scan::{Batch, Segment, Walk};
 use super::writer::{End, Writer};
 use super::{Options, Place, Recovered, RecoveredReplica, ReplicaState, SegmentId};
 use raft::entry::{Entry, LogId};
@@ -33,11 +33,15 @@ type Segments = BTreeMap<SegmentId, Segment>;
 pub fn recover(options: Options, life: u64, segments: Vec<(SegmentId, Vec<u8>)>) -> Result<Recovered, RecoverError> {
     options.check()?;
     let segments = take_in(segments)?;
+    let mut headers = segments.values().flat_map(|segment| &segment.headers);
+    if life == 0 || headers.any(|(_, header)| header.life == life) {
+        return Err(RecoverError::Life { life });
+    }
     let mut found = Found { life, torn: None, damage: None, all_unsound: false, highest: SegmentId(0) };
     found.highest = segments.keys().next_back().copied().unwrap_or_default();
     let head = found.head(&segments)?;
     let rows = match &head {
-        Some((head, _)) => found.rows(head)?,
+        Some(head) => rows(head)?,
         None => Vec::new(),
     };
     let mut replay = Replay::new(found.chain(&rows, head.as_ref()));
@@ -125,24 +129,6 @@ impl Found {
         }
     }
 
-    /// The segments before the head that are still needed.
-    fn rows(&mut self, head: &Segment) -> Result<Vec<SegmentRow>, RecoverError> {
-        let walk = head.walk(u64::MAX);
-        let mut rows = segments_of(head.id, &walk.batches[0])?;
-        let first = walk.batches.iter().map(|batch| batch.header.first).max().unwrap_or_default();
-        rows.retain(|row| row.segment >= first);
-        let ascending = rows.windows(2).all(|pair| pair[0].segment < pair[1].segment);
-        if !ascending || rows.last().is_some_and(|row| row.segment >= head.id) {
-            let (segment, group) = (head.id, GroupId(0));
-            return Err(RecoverError::Impossible { segment, offset: 0, group, why: "segments out of order" });
-        }
-        let mut lives = rows.iter().map(|row| row.life).chain([walk.batches[0].header.life]);
-        if self.life == 0 || lives.any(|life| life == self.life) {
-            return Err(RecoverError::Life { life: self.life });
-        }
-        Ok(rows)
-    }
-
     fn chain(&self, rows: &[SegmentRow], head: Option<&Head<'_>>) -> Chain {
         let link =
             |row: &SegmentRow| Link { segment: row.segment, life: row.life, end: row.end, crc: row.crc, live: 0 };
@@ -179,6 +165,7 @@ impl Found {
                 continue;
             }
             chain = self.replay_segment(segment, &walk, chain, replay)?;
+            self.padding(segment, &walk.batches);
             if walk.end != row.end || walk.crc != row.crc {
                 self.damaged(row.segment, walk.end, walk.stopped);
                 chain = None;
@@ -186,6 +173,8 @@ impl Found {
         }
         if let Some((segment, walk)) = head {
             self.replay_segment(segment, walk, chain, replay)?;
+            // Behind the records of the very last batch a torn write may have left anything.
+            self.padding(segment, &walk.batches[..walk.batches.len() - 1]);
         }
         replay.settle_gaps();
         if self.all_unsound {
@@ -201,8 +190,7 @@ impl Found {
         chain: Option<u32>,
         replay: &mut Replay,
     ) -> Result<Option<u32>, RecoverError> {
-        let last = walk.batches.len() - 1;
-        for (at, batch) in walk.batches.iter().enumerate() {
+        for batch in &walk.batches {
             if batch.offset == 0 {
                 if chain.is_some_and(|crc| crc != batch.header.previous) {
                     self.damaged(segment.id, 0, Rot::Chain);
@@ -211,12 +199,14 @@ impl Found {
             } else {
                 replay.batch(segment.id, batch)?;
             }
-            // Behind the records of the very last batch a torn write may have left anything.
-            if !batch.padded && at < last {
-                self.damaged(segment.id, batch.offset, Rot::Padding);
-            }
         }
         Ok(Some(walk.crc))
+    }
+
+    fn padding(&mut self, segment: &Segment, synced: &[Batch<'_>]) {
+        for batch in synced.iter().filter(|batch| !batch.padded) {
+            self.damaged(segment.id, batch.offset, Rot::Padding);
+        }
     }
 
     /// Begins the new life: an opening in a fresh segment that repeats what may never have been synced.
@@ -259,6 +249,19 @@ impl Found {
         journal.begin_life(&again)?;
         Ok(Recovered { journal, replicas, damage: self.damage, torn: self.torn })
     }
+}
+
+/// The segments before the head that are still needed.
+fn rows((head, walk): &Head<'_>) -> Result<Vec<SegmentRow>, RecoverError> {
+    let mut rows = segments_of(head.id, &walk.batches[0])?;
+    let first = walk.batches.iter().map(|batch| batch.header.first).max().unwrap_or_default();
+    rows.retain(|row| row.segment >= first);
+    let ascending = rows.windows(2).all(|pair| pair[0].segment < pair[1].segment);
+    if !ascending || rows.last().is_some_and(|row| row.segment >= head.id) {
+        let (segment, group) = (head.id, GroupId(0));
+        return Err(RecoverError::Impossible { segment, offset: 0, group, why: "segments out of order" });
+    }
+    Ok(rows)
 }
 
 impl Journal {
