@@ -162,6 +162,17 @@ fn bench_reports_the_documented_figures() {
 }
 
 #[test]
+fn the_lines_of_the_readme_work_as_they_stand() {
+    let readme = include_str!("../../README.md");
+    let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with("kvctl ")).collect();
+    assert!(lines.len() >= 6, "{lines:?}");
+    for line in lines {
+        let arguments: Vec<&str> = line.split_whitespace().skip(1).collect();
+        kvctl(shared(), &arguments).exits(0);
+    }
+}
+
+#[test]
 fn every_help_ends_in_examples() {
     let commands: &[&[&str]] = &[
         &[],

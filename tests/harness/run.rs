@@ -26,7 +26,7 @@ pub fn kvctl_with_input<S: AsRef<str>>(endpoints: &[S], arguments: &[&str], inpu
     let endpoints: Vec<&str> = endpoints.iter().map(AsRef::as_ref).collect();
     let mut child = Command::new(env!("CARGO_BIN_EXE_kvctl"))
         .env_remove("KVCTL_OUTPUT")
-        .env("KVCTL_ENDPOINTS", endpoints.join(","))
+        .env("KVCTL_ENDPOINTS", if endpoints.is_empty() { "127.0.0.1:1".to_owned() } else { endpoints.join(",") })
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

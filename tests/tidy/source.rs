@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// One file of the project.
 pub struct Source {
@@ -15,12 +16,15 @@ pub struct Source {
     pub lines: usize,
 }
 
-/// Every Rust file and script of the project.
-pub fn sources() -> Vec<Source> {
-    let mut found = Vec::new();
-    collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut found);
-    assert!(found.len() > 50, "only {} files found", found.len());
-    found
+/// Every Rust file and script of the project, read once.
+pub fn sources() -> &'static [Source] {
+    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
+    SOURCES.get_or_init(|| {
+        let mut found = Vec::new();
+        collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut found);
+        assert!(found.len() > 50, "only {} files found", found.len());
+        found
+    })
 }
 
 /// A file of the project by its path.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -93,8 +94,8 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         .map_err(|error| Failure::error(format!("{}: {error}", program.display())))?;
     let id = child.id();
     let deadline = Instant::now() + globals.timeout;
-    // It has started once it has taken possession of its data directory.
-    while running(data) != Some(id) {
+    // It has started once it has left its own id and, where its address is known, takes connections.
+    while running(data) != Some(id) || !listens(&arguments) {
         if let Ok(Some(status)) = child.try_wait() {
             let hint = format!("see {}", log.display());
             return Err(Failure::error(format!("{name} ended at once, with {status}")).hint(hint));
@@ -129,6 +130,14 @@ fn option(arguments: &[OsString], name: &str) -> Option<String> {
             None => None,
         }
     })
+}
+
+/// Whether the node takes connections; an address that only its file knows is taken on trust.
+fn listens(arguments: &[OsString]) -> bool {
+    let setting = |argument: &OsString| argument.to_str()?.strip_prefix("node.listen=").map(str::to_owned);
+    let address = arguments.iter().find_map(setting).or_else(|| option(arguments, "--listen"));
+    let socket = address.and_then(|address| address.to_socket_addrs().ok()?.next());
+    socket.is_none_or(|socket| TcpStream::connect_timeout(&socket, ATTEMPT).is_ok())
 }
 
 /// The id of the running process that owns the directory; an id left by a node that is gone does not count.
