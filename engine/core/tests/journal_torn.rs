@@ -152,6 +152,22 @@ fn a_torn_life_never_happened() {
 }
 
 #[test]
+fn what_nobody_saw_synced_is_written_again() {
+    let (mut disk, mut journal, before) = used();
+    let mut after = before.clone();
+    let write = last_batch(&mut journal, &mut after);
+    // In the page cache when the process is killed, so the next one reads it; yet the disk never took it.
+    let taken = disk.clone();
+    disk.write(&write);
+    let mut journal = disk.recover(small(), 10).journal;
+    disk.flush(&mut journal, SEGMENT);
+    disk.files.insert(write.segment, taken.files[&write.segment].clone());
+    let recovered = disk.recover(small(), 11);
+    assert_eq!(recovered.damage, None);
+    assert_eq!(found(&recovered), after);
+}
+
+#[test]
 fn what_a_life_left_behind_stays_behind_when_it_appears_again() {
     let (mut disk, mut journal, before) = used();
     let lost = last_batch(&mut journal, &mut before.clone());

@@ -10,6 +10,8 @@ pub(super) const BLOCK_BYTES_MIN: usize = 512;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"KVDJ");
 const VERSION: u16 = 1;
+/// Batch numbers and sequences are below this: nothing overflows, whatever a disk says.
+const NUMBER_MAX: u64 = 1 << 62;
 const OPENING: u16 = 1;
 
 /// A batch header. The layout is in the module's documentation.
@@ -91,7 +93,8 @@ impl Header {
             return Err(NoHeader::Version(version));
         }
         let block_bytes = u32_at(bytes, 12);
-        if !block_bytes.is_power_of_two() || (block_bytes as usize) < BLOCK_BYTES_MIN {
+        let numbers = u64_at(bytes, 32).max(u64_at(bytes, 40));
+        if !block_bytes.is_power_of_two() || (block_bytes as usize) < BLOCK_BYTES_MIN || numbers >= NUMBER_MAX {
             return Err(NoHeader::Absent);
         }
         Ok(Header {

@@ -15,6 +15,8 @@ const ROW_BODY_BYTES: usize = 64;
 const SEGMENT_ROW_BYTES: usize = 32;
 const VERSION: u8 = 1;
 const PAYLOAD_VERSION: u8 = 1;
+/// Terms and indexes are below this: nothing overflows, whatever a disk says.
+const NUMBER_MAX: u64 = 1 << 62;
 const HAS_VOTE: u8 = 1;
 const UNSOUND: u8 = 2;
 
@@ -233,7 +235,7 @@ impl<'a> Raw<'a> {
             if body[5] != PAYLOAD_VERSION {
                 return Err(ParseError::Unsupported { kind: self.kind, version: body[5] });
             }
-            Ok(Record::Entry { group: group(body), kind, id: id_at(body, 8), payload: &body[ENTRY_BODY_BYTES..] })
+            Ok(Record::Entry { group: group(body), kind, id: id_at(body, 8)?, payload: &body[ENTRY_BODY_BYTES..] })
         } else if self.kind == Kind::HardState as u8 {
             exactly(24)?;
             Ok(Record::HardState { group: group(body), hard_state: hard_state_at(body, 8, body[4])? })
@@ -244,7 +246,7 @@ impl<'a> Raw<'a> {
                 1 => true,
                 _ => return Err(ParseError::Malformed),
             };
-            Ok(Record::LogStart { group: group(body), start: id_at(body, 8), restart, membership: &body[24..] })
+            Ok(Record::LogStart { group: group(body), start: id_at(body, 8)?, restart, membership: &body[24..] })
         } else if self.kind == Kind::Created as u8 {
             least(ROW_BODY_BYTES)?;
             Ok(Record::Created(row(body)?))
@@ -280,8 +282,12 @@ fn group(body: &[u8]) -> GroupId {
     GroupId(u32_at(body, 0))
 }
 
-fn id_at(body: &[u8], at: usize) -> LogId {
-    LogId { term: Term(u64_at(body, at)), index: Index(u64_at(body, at + 8)) }
+fn id_at(body: &[u8], at: usize) -> Result<LogId, ParseError> {
+    let (term, index) = (u64_at(body, at), u64_at(body, at + 8));
+    if term.max(index) >= NUMBER_MAX {
+        return Err(ParseError::Malformed);
+    }
+    Ok(LogId { term: Term(term), index: Index(index) })
 }
 
 fn hard_state_at(body: &[u8], at: usize, flags: u8) -> Result<HardState, ParseError> {
@@ -297,8 +303,8 @@ fn row(body: &[u8]) -> Result<Row<'_>, ParseError> {
         group: group(body),
         replica: ReplicaId(u64_at(body, 8)),
         hard_state: hard_state_at(body, 16, body[4])?,
-        log_start: id_at(body, 32),
-        last: id_at(body, 48),
+        log_start: id_at(body, 32)?,
+        last: id_at(body, 48)?,
         sound: body[4] & UNSOUND == 0,
         membership: &body[ROW_BODY_BYTES..],
     })
