@@ -13,6 +13,9 @@ use crate::ids::{Index, ReplicaId};
 use crate::options::Options;
 use std::collections::VecDeque;
 
+/// How many probes a peer must deny before it is taken to have lost its log.
+const DENIALS_MIN: u32 = 3;
+
 /// How a leader sends to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
@@ -53,6 +56,15 @@ pub(crate) struct Progress {
     pub(crate) round: u64,
     /// The commit index it knows if nothing got lost.
     pub(crate) commit_told: Index,
+    denials: Denials,
+}
+
+/// Probes in a row that the peer refused although it had acknowledged what they ask for.
+#[derive(Debug, Default)]
+struct Denials {
+    count: u32,
+    /// The tick at which the last of them was sent.
+    sent: u64,
 }
 
 #[derive(Debug)]
@@ -102,6 +114,7 @@ impl Progress {
             heard: now,
             round: 0,
             commit_told: Index(0),
+            denials: Denials::default(),
         }
     }
 
@@ -116,6 +129,7 @@ impl Progress {
     /// The peer's log equals ours up to `matched`: send as much as the window takes.
     pub(crate) fn acknowledge(&mut self, matched: Index, now: u64) {
         self.matched = self.matched.max(matched);
+        self.denials = Denials::default();
         match &mut self.flow {
             Flow::Replicate(inflight) => {
                 inflight.acknowledge(matched, now);
@@ -126,6 +140,18 @@ impl Progress {
                 self.flow = Flow::Replicate(Inflight { moved: now, ..Inflight::default() });
             }
         }
+    }
+
+    /// The peer refuses what it once acknowledged. True if it insists: one refusal may be an old one that comes
+    /// late or twice, three different probes are not all unlucky.
+    pub(crate) fn denies(&mut self) -> bool {
+        if let Flow::Probe { sent: Some(sent), .. } = self.flow
+            && (self.denials.count == 0 || sent > self.denials.sent)
+        {
+            self.denials = Denials { count: self.denials.count + 1, sent };
+            return self.denials.count >= DENIALS_MIN;
+        }
+        false
     }
 
     /// Back to one message at a time, from `next` on.

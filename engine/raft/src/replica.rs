@@ -292,10 +292,15 @@ impl Replica {
     }
 
     /// Whether this replica may stand for election.
+    ///
+    /// One that the newest membership gives no vote may still do so until that is committed, without counting
+    /// itself (thesis 4.2.2): it can be the only one whose log is long enough to win.
     pub(crate) fn can_lead(&self) -> bool {
-        self.may_campaign
-            && self.membership().is_voter(self.options.id)
-            && self.hard_state.term.0 < soundness::NUMBER_MAX
+        let own = self.options.id;
+        let commit = self.log.commit();
+        let votes = self.membership().is_voter(own)
+            || self.membership_index() > commit && self.memberships.at(commit).is_voter(own);
+        votes && self.may_campaign && self.hard_state.term.0 < soundness::NUMBER_MAX
     }
 
     /// Whether a leader lives, as far as this replica knows: it was heard within the shortest election

@@ -35,7 +35,10 @@ impl Replica {
         let term = self.hard_state.term;
         let State::Leader(leader) = &mut self.state else { return };
         let sender = Sender { options: &self.options, log: &self.log, term, now: self.timeouts.now() };
-        if let Some(peer) = leader.peers.get_mut(&to) {
+        // If the log was compacted past what was sent, `collect` will offer a snapshot.
+        if let Some(peer) = leader.peers.get_mut(&to)
+            && peer.next > self.log.start().index
+        {
             sender.send_append(to, peer, Vec::new(), ready);
         }
     }
@@ -71,7 +74,7 @@ impl Replica {
                 }
                 if prev <= peer.matched && last < peer.matched {
                     // It does not have what it acknowledged: never a question of where to go on (rule 7).
-                    self.anomalies.regressed_peers += 1;
+                    self.anomalies.regressed_peers += u64::from(peer.denies());
                     return;
                 }
                 let next = where_logs_may_agree(&self.log, prev, hint).max(peer.matched).next();
