@@ -1,7 +1,4 @@
-//! Addresses, `host:port`: reading them, and finding what they stand for.
-
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+//! Addresses, `host:port`. What a host name stands for is asked where it is used, each time anew.
 
 /// Host and port of an address; the error says what is wrong. IPv6 hosts stand in brackets, which are not
 /// part of what is returned.
@@ -16,13 +13,6 @@ pub fn split(address: &str) -> Result<(&str, u16), String> {
         return Err(wrong());
     }
     Ok((host, port))
-}
-
-/// The socket address that an address stands for now. Asks the resolver, which may block for seconds: never
-/// on a core. A name may stand for another address tomorrow: ask again at each reconnect.
-pub fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let nobody = || io::Error::new(io::ErrorKind::NotFound, format!("{address} stands for no address"));
-    address.to_socket_addrs()?.next().ok_or_else(nobody)
 }
 
 #[cfg(test)]

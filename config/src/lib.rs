@@ -3,9 +3,9 @@
 //! [`settings`] has one struct per section of the file, with the defaults. [`load`] lays the sources over
 //! each other: default, file, environment, command line. [`check`] refuses what cannot work and says what to
 //! do. Sizes are written `"64MiB"`, durations `"250ms"` ([`units`]). [`servers`] reads the plain list of
-//! servers. `kvd.toml` beside this crate is the annotated file of all defaults.
+//! servers, and [`show`] writes settings as a file again. `kvd.toml` beside this crate is the annotated file of all defaults.
 //!
-//! Reads files and resolves names; knows nothing of threads, sockets or what the settings do.
+//! Reads files; knows nothing of threads, sockets or what the settings do.
 
 pub mod address;
 pub mod check;
@@ -14,6 +14,7 @@ pub mod load;
 pub mod nodes;
 pub mod servers;
 pub mod settings;
+pub mod show;
 mod suggest;
 pub mod units;
 

@@ -8,7 +8,7 @@ fn servers(text: &str) -> Result<Vec<String>, ServersError> {
 }
 
 fn thirteen() -> Vec<String> {
-    let line = |number: u16| format!("{}:{}", if number % 2 == 0 { "alpha" } else { "beta" }, 7400 + number);
+    let line = |number: u16| format!("{}:{}", ["alpha", "beta"][usize::from(number % 2)], 7400 + number);
     (1..=13).map(line).collect()
 }
 

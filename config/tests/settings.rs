@@ -83,6 +83,18 @@ fn the_command_line_beats_the_environment_beats_the_file_beats_the_default() {
 }
 
 #[test]
+fn what_is_shown_reads_back_and_names_its_origins() {
+    let overrides = [("node.nodes", "n1=h:1,n2=h:2,n3=h:3"), ("raft.election_timeout", "250ms")];
+    let overrides = overrides.map(|(name, value)| (name.to_string(), value.to_string()));
+    let loaded = load(Settings::default(), None, [], &overrides).unwrap();
+    let text = config::show::effective(&loaded);
+    assert_eq!(toml::from_str::<Settings>(&text).unwrap(), loaded.settings);
+    let line = text.lines().find(|line| line.starts_with("election_timeout")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>().join(" "), "election_timeout = \"250ms\" # command line");
+    assert!(text.lines().any(|line| line.starts_with("segment = \"64MiB\"") && line.ends_with("# default")), "{text}");
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_line_and_a_hint() {
     let cases = [
         (

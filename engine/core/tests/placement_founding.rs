@@ -315,9 +315,9 @@ fn with_a_lost_disk_no_two_nodes_form_different_clusters() {
     assert!(edges.len() > 10_000 && !complete.is_empty(), "only {} worlds", edges.len());
 }
 
-/// Every pair of lost disks, at every moment. Minutes: `cargo test --release -- --ignored`.
+/// Every pair of lost disks, at every moment: a larger walk, run with `-- --ignored`.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes most of a minute"]
 fn with_two_lost_disks_no_two_nodes_form_different_clusters() {
     let (edges, complete) = walk(2, false);
     println!("{} worlds with two lost disks, {} of them formed", edges.len(), complete.len());
