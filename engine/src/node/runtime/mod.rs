@@ -38,9 +38,14 @@ pub fn run<T, F: Future<Output = T>>(name: &str, cpu: Option<usize>, main: impl 
     Ok(executor.run(async move { main().await }))
 }
 
-/// Starts a task on this core that runs until it ends by itself.
+/// Starts a task on this core that runs until it ends by itself. Its first step is never taken inside this call.
 pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    glommio::spawn_local(task).detach();
+    // The runtime polls a new task on the spot, in the middle of whatever state change its maker is in.
+    glommio::spawn_local(async move {
+        futures_lite::future::yield_now().await;
+        task.await;
+    })
+    .detach();
 }
 
 /// Suspends for `duration`.
