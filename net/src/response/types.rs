@@ -2,6 +2,7 @@
 
 use crate::status::NodeStatus;
 use engine_core::command::Outcome;
+use rkyv::with::AsBox;
 
 /// The answer to one request.
 #[derive(Clone, Debug, PartialEq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -17,8 +18,8 @@ pub enum Response {
         /// There are more keys in the range, above the last one given.
         more: bool,
     },
-    /// The node's status.
-    Status(NodeStatus),
+    /// The node's status. Boxed in the archive, so that every other answer is not as large as this one's fields.
+    Status(#[rkyv(with = AsBox)] NodeStatus),
     /// The cluster map's bytes (`engine_core::placement::ClusterMap::decode`).
     Map(Vec<u8>),
     /// What the store of this node holds for the group, as one instant.

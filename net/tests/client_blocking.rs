@@ -1,0 +1,177 @@
+//! The blocking client over real loopback sockets, against a node that is a thread of the test.
+
+mod fake_node;
+
+use engine_core::command::{BatchOperation, Operation};
+use fake_node::{Line, State};
+use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Serves connections, each on a thread, until it is told to stop. Every `drop_every`-th receive ends its connection,
+/// what it brought executed but not answered.
+fn node(drop_every: Option<u64>) -> (String, JoinHandle<State>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let state = Arc::new(Mutex::new(State::new(&address)));
+    let thread = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        while !state.lock().unwrap().stopped {
+            let (stream, _) = listener.accept().unwrap();
+            let (state, own) = (state.clone(), listener.local_addr().unwrap());
+            lines.push(std::thread::spawn(move || serve(stream, &state, drop_every, own)));
+        }
+        lines.into_iter().for_each(|line| line.join().unwrap());
+        Arc::into_inner(state).unwrap().into_inner().unwrap()
+    });
+    (address, thread)
+}
+
+fn serve(mut stream: TcpStream, state: &Mutex<State>, drop_every: Option<u64>, own: SocketAddr) {
+    stream.set_nodelay(true).unwrap();
+    let (mut line, mut buffer, mut receives) = (Line::new(), vec![0; 64 << 10], 0);
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        let (out, stopped) = {
+            let mut state = state.lock().unwrap();
+            (line.feed(&mut state, &buffer[..count]), state.stopped)
+        };
+        receives += 1;
+        if drop_every.is_some_and(|every| receives % every == 0) || stream.write_all(&out).is_err() {
+            break;
+        }
+        if stopped {
+            // Wakes the thread that accepts, so that it sees it too.
+            let _ = TcpStream::connect(own);
+            break;
+        }
+    }
+}
+
+fn client(address: &str) -> Client {
+    Client::connect(&[address.to_owned()], ClientOptions::default()).unwrap()
+}
+
+#[test]
+fn every_command_works_over_a_socket() {
+    let (address, thread) = node(None);
+    let mut client = client(&address);
+    assert_eq!(client.put(b"a", b"1"), Ok(None));
+    assert_eq!(client.put(b"a", b"2"), Ok(Some(b"1".to_vec())));
+    assert_eq!(client.put_blind(b"b", b""), Ok(()));
+    assert_eq!(client.get(b"a"), Ok(Some(b"2".to_vec())));
+    assert_eq!(client.get_stale(b"b"), Ok(Some(vec![])));
+    assert_eq!(client.get(b"none"), Ok(None));
+    assert_eq!(client.cas(b"a", Some(b"2"), Some(b"3")), Ok(CasResult::Swapped));
+    assert_eq!(client.cas(b"a", None, Some(b"4")), Ok(CasResult::Mismatch { current: Some(b"3".to_vec()) }));
+    assert_eq!(client.delete(b"a"), Ok(Some(b"3".to_vec())));
+    assert_eq!(client.delete(b"a"), Ok(None));
+    let batch = vec![
+        BatchOperation::Put { key: b"a".to_vec(), value: b"5".to_vec() },
+        BatchOperation::Delete { key: b"a".to_vec() },
+    ];
+    assert_eq!(client.batch(batch), Ok(()));
+    for number in 0..100 {
+        client.put_blind(format!("k{number:02}").as_bytes(), &[number]).unwrap();
+    }
+    let page = client.scan(ScanOptions::prefix(b"k", 60)).unwrap();
+    assert_eq!(page.entries.len(), 60);
+    assert!(page.entries.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    let rest = ScanOptions { start: page.next_start().unwrap(), ..ScanOptions::prefix(b"k", 60) };
+    let page = client.scan(rest).unwrap();
+    assert_eq!((page.entries.len(), page.more), (40, false));
+    assert_eq!(client.map().unwrap().nodes[0].address, address);
+    let status = client.status().unwrap();
+    assert!(status.map.is_some() && status.nodes.len() == 1 && status.nodes[0].reachable());
+    assert_eq!(client.stop("n2", true), Err(ClientError::BadInput { why: "no node is called n2".to_owned() }));
+    assert_eq!(client.stop("n1", true), Ok(()));
+    drop(client);
+    assert!(thread.join().unwrap().stopped);
+}
+
+#[test]
+fn pipelined_writes_happen_once_over_connections_that_break() {
+    let (address, thread) = node(Some(7));
+    let mut client = client(&address);
+    let mut pipeline = Pipeline::new(&mut client, 64);
+    let (total, mut started, mut done) = (5_000u32, 0, 0);
+    while done < total {
+        while started < total && pipeline.has_room() {
+            let (key, value) = (started.to_be_bytes().to_vec(), started.to_le_bytes().to_vec());
+            pipeline.submit(Request::Write(Operation::Put { key, value, return_old: false }));
+            started += 1;
+        }
+        for completion in pipeline.wait() {
+            assert_eq!(completion.result, Ok(Answer::Done));
+            done += 1;
+        }
+    }
+    assert_eq!(pipeline.in_flight(), 0);
+    for number in (0..total).step_by(100) {
+        assert_eq!(client.get(&number.to_be_bytes()), Ok(Some(number.to_le_bytes().to_vec())));
+    }
+    client.stop(&address, false).unwrap();
+    drop(client);
+    let state = thread.join().unwrap();
+    assert_eq!(state.writes, u64::from(total), "every write is executed exactly once");
+    assert!(state.duplicates > 0, "no retry ever met its first attempt: the test tests nothing");
+}
+
+#[test]
+fn nobody_listening_is_an_error_within_the_timeout() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut client = client(&address);
+    client.set_timeout(Duration::from_millis(200));
+    let started = Instant::now();
+    let result = client.put_blind(b"key", b"value");
+    assert!(matches!(&result, Err(ClientError::NotApplied { why }) if why.contains("refused")), "{result:?}");
+    let result = client.get(b"key");
+    assert!(matches!(&result, Err(ClientError::Unavailable { why }) if why.contains("refused")), "{result:?}");
+    assert!(matches!(client.status(), Err(ClientError::Unreachable { .. })));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn names_are_resolved_and_bad_ones_are_refused() {
+    let (address, thread) = node(None);
+    let port = address.rsplit_once(':').unwrap().1;
+    // Where the name has an IPv6 address too, nobody listens there: the next address is tried.
+    let mut client = client(&format!("localhost:{port}"));
+    assert_eq!(client.put_blind(b"key", b"value"), Ok(()));
+    client.stop(&address, true).unwrap();
+    drop(client);
+    thread.join().unwrap();
+    for bad in ["", "host", "host:", ":1", "host:port", "host:70000"] {
+        let result = Client::connect(&[bad.to_owned()], ClientOptions::default());
+        assert!(matches!(result, Err(ClientError::BadInput { .. })), "{bad}");
+    }
+    assert!(matches!(Client::connect(&[], ClientOptions::default()), Err(ClientError::BadInput { .. })));
+}
+
+/// Not a test of a claim: what one client thread reaches here. `cargo test --release -p net -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn pipelined_rate() {
+    let (address, thread) = node(None);
+    let mut client = client(&address);
+    let mut pipeline = Pipeline::new(&mut client, 256);
+    let (total, mut started, mut done) = (1_000_000u32, 0, 0);
+    let before = Instant::now();
+    while done < total {
+        while started < total && pipeline.has_room() {
+            let (key, value) = ((started % 1000).to_be_bytes().to_vec(), vec![7; 100]);
+            pipeline.submit(Request::Write(Operation::Put { key, value, return_old: false }));
+            started += 1;
+        }
+        for completion in pipeline.wait() {
+            assert_eq!(completion.result, Ok(Answer::Done));
+            done += 1;
+        }
+    }
+    println!("{:.0} puts/s", f64::from(total) / before.elapsed().as_secs_f64());
+    client.stop(&address, true).unwrap();
+    drop(client);
+    thread.join().unwrap();
+}
