@@ -8,6 +8,9 @@
 //! A group keeps at most [`SESSIONS_MAX`] of them and drops those that were used longest ago, by log order.
 //! A command of a session that is not there is never executed and never opens one.
 //!
+//! The constants below decide what replicas do, so all replicas must agree on them: they are no settings, and a
+//! later version that changes one must do so at an entry of the log.
+//!
 //! Lives wherever a state machine lives. Knows nothing of keys, values or the store's bytes.
 
 use crate::command::{ClientId, Outcome};

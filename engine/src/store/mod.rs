@@ -32,7 +32,7 @@ pub use read::Cached;
 
 use engine_core::sessions::{Session, SessionKey};
 use raft::ids::GroupId;
-use rocksdb::{DB, ReadOptions};
+use rocksdb::{DB, ReadOptions, ReadTier};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -93,6 +93,14 @@ impl Store {
     pub fn sessions(&self, group: GroupId) -> Result<Vec<(SessionKey, Session)>, StoreError> {
         let generation = self.generation(group)?;
         sessions::read_all(&self.shared.db, generation)
+    }
+
+    /// A handle to an open database, whose map of generations is still empty.
+    fn of(db: DB, path: PathBuf, direct_io: bool) -> Store {
+        let mut in_memory = ReadOptions::default();
+        in_memory.set_read_tier(ReadTier::BlockCache);
+        let generations = RwLock::new(BTreeMap::new());
+        Store { shared: Arc::new(Shared { db, path, direct_io, in_memory, generations, creating: Mutex::new(()) }) }
     }
 
     /// Under which number the data of a group lie at this moment.

@@ -1,13 +1,11 @@
 //! Opening the store, and what is refused at the door.
 
-use super::{Options, Shared, Store, StoreError, keys, records};
-use rocksdb::{DB, ReadOptions, ReadTier, WriteOptions};
+use super::{Options, Store, StoreError, keys, records};
+use rocksdb::{DB, WriteOptions};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
 
 impl Store {
     /// Opens the store of one core, or makes an empty one. Call it on a thread that is not pinned: RocksDB's
@@ -22,17 +20,7 @@ impl Store {
         let db = DB::open(&options.rocksdb(direct_io), path)
             .map_err(|error| StoreError::opening(path, StoreError::of("open the store")(error)))?;
         check_format(&db, path)?;
-        let mut in_memory = ReadOptions::default();
-        in_memory.set_read_tier(ReadTier::BlockCache);
-        let shared = Shared {
-            db,
-            path: path.clone(),
-            direct_io,
-            in_memory,
-            generations: RwLock::new(BTreeMap::new()),
-            creating: Mutex::new(()),
-        };
-        let store = Store { shared: Arc::new(shared) };
+        let store = Store::of(db, path.clone(), direct_io);
         store
             .load_generations()
             .and_then(|()| store.drop_leftovers())
