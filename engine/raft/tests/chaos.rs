@@ -21,7 +21,7 @@ fn nothing_committed_is_lost_and_no_read_is_stale() {
     for seed in seeds.clone() {
         let run = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
-            for _ in 0..3_000 {
+            for _ in 0..4_000 {
                 world.act();
             }
             world.calm_down();

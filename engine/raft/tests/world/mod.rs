@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Replicas that exist; the first three found the group.
 const REPLICAS: u64 = 5;
-const ELECTION_TICKS: u32 = 10;
+const ELECTION_TICKS: u32 = 6;
 
 pub struct World {
     random: u64,
@@ -88,24 +88,24 @@ impl World {
         let id = ReplicaId(1 + self.roll(REPLICAS));
         match self.roll(1_000) {
             0..250 => self.tell(id, |replica, ready, _| replica.tick(ready)),
-            250..600 => self.deliver(),
-            600..760 => self.persist(id),
-            760..840 => self.propose(),
+            250..600 => (0..self.roll(8)).for_each(|_| self.deliver()),
+            600..780 => (0..self.roll(4)).for_each(|_| self.persist(id)),
+            780..840 => self.propose(),
             840..880 => self.read(),
             880..930 => self.apply(id),
-            930..945 => self.compact(id),
-            945..955 => self.answer_fetch(),
-            955..963 => self.deliver_snapshot(),
-            963..968 => self.crash(id),
-            968..978 => self.start(id),
+            930..940 => self.compact(id),
+            940..948 => self.answer_fetch(),
+            948..954 => self.deliver_snapshot(),
+            954..958 => self.crash(id),
+            958..978 => self.start(id),
             978..982 => self.change_membership(),
             982..986 => self.transfer(),
-            986..993 => {
+            986..990 => {
                 // A leader that goes on alone makes entries that have to go again.
                 let leader = self.leaders().first().copied().filter(|_| id.0 % 2 == 0);
                 self.cut_off.insert(leader.unwrap_or(id));
             }
-            993..996 => self.cut_off.clear(),
+            990..996 => self.cut_off.clear(),
             996..998 => self.tell(id, |replica, ready, _| replica.campaign(ready)),
             _ => {
                 let peer = ReplicaId(1 + self.roll(REPLICAS));
@@ -401,7 +401,7 @@ impl World {
             id,
             seed,
             election_ticks: ELECTION_TICKS,
-            heartbeat_ticks: 2,
+            heartbeat_ticks: 1,
             inflight_messages_max: 3,
             inflight_bytes_max: 400,
             append_bytes_max: 100,
@@ -469,7 +469,7 @@ impl Reached {
 
     pub fn assert_everything_happened(&self) {
         let Reached { elections, commits, crashes, snapshots, fetches, memberships, transfers, reads, .. } = *self;
-        let all = [elections, commits, crashes, snapshots, fetches, memberships, transfers, reads];
-        assert!(all.iter().all(|times| *times > 100) && self.reads_failed > 100 && self.truncations > 100, "{self:?}");
+        let all = [elections, commits, crashes, snapshots, fetches, memberships, transfers, reads, self.reads_failed];
+        assert!(all.iter().all(|times| *times > 100) && self.truncations > 10, "{self:?}");
     }
 }
