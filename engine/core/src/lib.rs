@@ -2,6 +2,7 @@
 pub mod command;
 pub mod journal;
 pub mod placement;
+pub mod recovery;
 pub mod sessions;
 pub mod shard;
 pub mod state_machine;

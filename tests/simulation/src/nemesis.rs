@@ -1,0 +1,225 @@
+//! Faults: what goes wrong, when, and for how long.
+
+use crate::boot::Ending;
+use crate::happening::{Happening, Inside};
+use crate::plan::MS;
+use crate::world::{Checked, World};
+
+/// The end of a fault, or its continuation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relief {
+    /// A node starts again.
+    Start(u16),
+    /// A node that has just started loses its power.
+    Strike(u16),
+    /// All cuts of the network heal.
+    Heal,
+    /// Frames are lost no more often than usual.
+    Calm,
+    /// The disks of a node are as fast as usual.
+    Fast(u16),
+    /// The disks of a node have room.
+    Room(u16),
+}
+
+/// What the faults have in mind.
+#[derive(Debug, Default)]
+pub struct Nemesis {
+    /// How many cuts have been made; a heal is for the last one only if no other follows.
+    cuts: u64,
+}
+
+impl World {
+    /// One fault, and the time of the next.
+    pub(crate) fn fault(&mut self) -> Checked {
+        if self.peace {
+            return Ok(());
+        }
+        let next = self.random.between(self.plan.fault_pause / 4, self.plan.fault_pause * 7 / 4);
+        self.plan_in(next, Happening::Fault);
+        let nodes = self.nodes.len() as u64;
+        let node = match self.random.per_mille(500) {
+            true => self.leading_node().unwrap_or(0),
+            false => self.random.below(nodes) as u16,
+        };
+        match self.random.below(100) {
+            0..24 => self.strike(node, 3_000)?,
+            24..29 => {
+                self.totals.count("crashes of all nodes");
+                for node in 0..nodes as u16 {
+                    self.strike(node, 800)?;
+                }
+            }
+            29..37 => self.isolate(node),
+            37..43 => self.cut_one_way(node),
+            43..49 => self.split(),
+            49..59 => {
+                self.totals.count("pauses");
+                let pause = self.random.tailed(20, 3_500) * MS;
+                let state = &mut self.nodes[usize::from(node)];
+                state.paused_until = state.paused_until.max(self.now + pause);
+            }
+            59..67 => {
+                self.totals.count("slow disks");
+                self.nodes[usize::from(node)].sync_extra = self.random.between(10, 400) * MS;
+                let pause = self.random.between(200, 3_000) * MS;
+                self.plan_in(pause, Happening::Relief(Relief::Fast(node)));
+            }
+            67..73 => {
+                self.network.storm = self.random.between(50, 400);
+                let pause = self.random.between(100, 1_500) * MS;
+                self.plan_in(pause, Happening::Relief(Relief::Calm));
+            }
+            73..80 => {
+                let other = self.random.below(nodes) as u16;
+                self.lose_connection(node, other);
+            }
+            80..87 => {
+                let core = self.random.below(u64::from(self.plan.shards(node))) as u16;
+                self.nodes[usize::from(node)].failing_core = Some(core);
+            }
+            87..91 => {
+                self.totals.count("full disks");
+                self.tell_all(node, || Inside::DiskFull(true));
+                let pause = self.random.between(100, 1_500) * MS;
+                self.plan_in(pause, Happening::Relief(Relief::Room(node)));
+            }
+            _ => {
+                let patience = self.random.between(500, 3_000) * MS;
+                let now = self.now;
+                if let Some(process) = &mut self.nodes[usize::from(node)].process {
+                    process.draining = Some(now + patience);
+                }
+                self.tell_all(node, || Inside::Drain);
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of a fault.
+    pub(crate) fn relieve(&mut self, relief: Relief) -> Checked {
+        match relief {
+            Relief::Start(node) => {
+                self.start(node)?;
+                if !self.peace && self.random.per_mille(200) {
+                    let pause = self.random.tailed(50, 60_000);
+                    self.plan_in(pause, Happening::Relief(Relief::Strike(node)));
+                }
+            }
+            Relief::Strike(node) if !self.peace => self.strike(node, 1_000)?,
+            Relief::Strike(_) => {}
+            Relief::Heal => self.heal(),
+            Relief::Calm => self.network.storm = 0,
+            Relief::Fast(node) => self.nodes[usize::from(node)].sync_extra = 0,
+            Relief::Room(node) => self.tell_all(node, || Inside::DiskFull(false)),
+        }
+        Ok(())
+    }
+
+    /// All faults end.
+    pub(crate) fn make_peace(&mut self) -> Checked {
+        self.peace = true;
+        self.network.calm();
+        self.heal();
+        for node in 0..self.nodes.len() as u16 {
+            let state = &mut self.nodes[usize::from(node)];
+            (state.sync_extra, state.failing_core) = (0, None);
+            state.paused_until = state.paused_until.min(self.now);
+            if state.process.is_none() {
+                let pause = self.random.between(0, 300) * MS;
+                self.plan_in(pause, Happening::Relief(Relief::Start(node)));
+            }
+            self.tell_all(node, || Inside::DiskFull(false));
+        }
+        Ok(())
+    }
+
+    /// A node dies one way or the other, and comes back within `rest_max` milliseconds.
+    fn strike(&mut self, node: u16, rest_max: u64) -> Checked {
+        let ending = if self.random.per_mille(700) { Ending::PowerCut } else { Ending::Kill };
+        if self.nodes[usize::from(node)].process.is_none() {
+            return Ok(());
+        }
+        self.crash(node, ending)?;
+        let pause = self.random.tailed(1, rest_max) * MS;
+        self.plan_in(pause, Happening::Relief(Relief::Start(node)));
+        Ok(())
+    }
+
+    fn isolate(&mut self, node: u16) {
+        for other in 0..self.nodes.len() as u16 {
+            if other != node {
+                self.network.cut(node, other);
+                self.network.cut(other, node);
+            }
+        }
+        self.plan_heal();
+    }
+
+    fn cut_one_way(&mut self, node: u16) {
+        let out = self.random.per_mille(500);
+        for other in (0..self.nodes.len() as u16).filter(|other| *other != node) {
+            if self.random.per_mille(700) {
+                let (from, to) = if out { (node, other) } else { (other, node) };
+                self.network.cut(from, to);
+            }
+        }
+        self.plan_heal();
+    }
+
+    fn split(&mut self) {
+        let nodes = self.nodes.len() as u16;
+        let side: Vec<bool> = (0..nodes).map(|_| self.random.per_mille(500)).collect();
+        for from in 0..nodes {
+            for to in 0..nodes {
+                if side[usize::from(from)] != side[usize::from(to)] {
+                    self.network.cut(from, to);
+                }
+            }
+        }
+        self.plan_heal();
+    }
+
+    fn plan_heal(&mut self) {
+        self.nemesis.cuts += 1;
+        let pause = self.random.tailed(100, 5_000) * MS;
+        self.plan_in(pause, Happening::Relief(Relief::Heal));
+    }
+
+    fn heal(&mut self) {
+        for (from, to) in self.network.heal() {
+            self.tell_lost(from, to);
+        }
+    }
+
+    fn lose_connection(&mut self, one: u16, other: u16) {
+        if one != other {
+            self.totals.count("connections lost");
+            self.tell_lost(one, other);
+            self.tell_lost(other, one);
+        }
+    }
+
+    /// A node notices that its connections to another are gone.
+    fn tell_lost(&mut self, node: u16, lost: u16) {
+        for place in self.cores_of(node) {
+            let noticed = self.random.tailed(50, 100_000);
+            self.plan_in(noticed, Happening::Inside(place, Inside::PeerLost(lost)));
+        }
+    }
+
+    fn tell_all(&mut self, node: u16, what: impl Fn() -> Inside) {
+        for place in self.cores_of(node) {
+            self.plan_in(0, Happening::Inside(place, what()));
+        }
+    }
+
+    /// The node that leads most.
+    fn leading_node(&self) -> Option<u16> {
+        let led = |node: &crate::node::Node| {
+            node.process.as_ref().map_or(0, |process| process.cores.iter().map(|core| core.shard.led()).sum())
+        };
+        let most = self.nodes.iter().map(led).enumerate().max_by_key(|(node, led): &(usize, usize)| (*led, *node))?;
+        Some(most.0 as u16)
+    }
+}

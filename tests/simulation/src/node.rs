@@ -1,0 +1,109 @@
+//! A node: disks and stores that outlive its processes, and the process, if one runs.
+
+use crate::disk::Disk;
+use engine_core::journal::Journal;
+use engine_core::shard::{Effects, Shard};
+use engine_core::state_machine::ApplyRun;
+use engine_core::state_machine::model::Model;
+use std::collections::VecDeque;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Node {
+    /// One per core.
+    pub disks: Vec<CoreDisks>,
+    /// The data directory says that the founding's replicas have been created.
+    pub created: bool,
+    /// How many processes it has had.
+    pub life: u64,
+    /// The process, if one runs.
+    pub process: Option<Process>,
+    /// Until then its process is stopped; its disks are not.
+    pub paused_until: u64,
+    /// Syncs take this much longer.
+    pub sync_extra: u64,
+    /// The next sync on this core fails.
+    pub failing_core: Option<u16>,
+}
+
+/// What a core has on its disks.
+#[derive(Debug, Default)]
+pub struct CoreDisks {
+    /// The journal's.
+    pub journal: Disk,
+    /// The store.
+    pub store: Model,
+}
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    /// Its cores.
+    pub cores: Vec<Core>,
+    /// It hands its leaderships over, to stop; at this time it stops in any case.
+    pub draining: Option<u64>,
+}
+
+/// What the engine's rim keeps for a core, without its sockets.
+#[derive(Debug)]
+pub struct Core {
+    /// The shard.
+    pub shard: Shard,
+    /// What it wants done.
+    pub effects: Effects,
+    /// The journal.
+    pub journal: Journal,
+    /// Persist numbers in flight, each with the batch that completes it.
+    pub unpersisted: VecDeque<(u64, u64)>,
+    /// The batch that completes what recovery wrote, until it is promised.
+    pub recovered: Option<u64>,
+    /// Spares under way.
+    pub spares_ordered: usize,
+    /// How often the journal has had something to do.
+    pub stirred: u64,
+    /// Work for the store thread.
+    pub store_work: VecDeque<StoreWork>,
+    /// What the store thread is at.
+    pub store_busy: Option<StoreBusy>,
+    /// A store sync is under way or in the queue.
+    pub store_syncing: bool,
+    /// A turn is about to end.
+    pub turn_planned: bool,
+    /// It takes nothing from outside any more.
+    pub stopping: bool,
+    /// Everything is durable, sealed and closed.
+    pub stopped: bool,
+}
+
+/// Work for the store thread.
+#[derive(Debug)]
+pub enum StoreWork {
+    /// Apply these runs.
+    Apply(Vec<ApplyRun>),
+    /// Sync.
+    Sync,
+}
+
+/// What the store thread is at.
+#[derive(Debug)]
+pub struct StoreBusy {
+    /// Runs that are being applied as one batch; empty while it syncs.
+    pub runs: Vec<ApplyRun>,
+    /// A sync follows.
+    pub sync_follows: bool,
+}
+
+impl Node {
+    /// A node with empty disks.
+    pub fn new(shards: u16) -> Node {
+        Node {
+            disks: (0..shards).map(|_| CoreDisks::default()).collect(),
+            created: false,
+            life: 0,
+            process: None,
+            paused_until: 0,
+            sync_extra: 0,
+            failing_core: None,
+        }
+    }
+}

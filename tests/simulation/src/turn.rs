@@ -1,0 +1,334 @@
+//! The rim of a core, as `engine::node` has it: the end of a turn, the journal's task and the store's thread.
+//!
+//! The order of what is done here is the order there. Where the rim awaits, time passes and something is planned.
+
+use crate::happening::{Happening, Inside, Place};
+use crate::node::{StoreBusy, StoreWork};
+use crate::world::{Checked, Violation, World};
+use engine_core::journal::Extent;
+use engine_core::shard::Event;
+use engine_core::state_machine::ApplyRun;
+use raft::entry::Entry;
+use raft::ids::{GroupId, Index};
+
+/// After so long without a batch the last one is sealed.
+const SEAL_AFTER: u64 = 10_000;
+
+/// Bytes of runs that are merged into one write of the store.
+const WRITE_BYTES_MAX: usize = 16 << 10;
+
+impl World {
+    /// One thing inside a process that is not paused.
+    pub(crate) fn inside(&mut self, place: Place, inside: Inside) -> Checked {
+        match inside {
+            Inside::Tick => {
+                if !self.core(place).stopping {
+                    self.plan_in(self.plan.tick, Happening::Inside(place, Inside::Tick));
+                    self.handle(place, Event::Tick);
+                    self.drain_on(place);
+                }
+                Ok(())
+            }
+            Inside::Turn => self.turn(place),
+            Inside::WriteDone(batch) => self.write_done(place, batch),
+            Inside::SealTime(stirred) => {
+                let core = self.core(place);
+                if core.stirred == stirred && core.journal.wants_seal() {
+                    core.journal.seal();
+                    self.stir_journal(place);
+                }
+                Ok(())
+            }
+            Inside::SpareMade(id) => {
+                let bytes = self.plan.journal.segment_bytes;
+                self.disks(place).journal.finish_spare(id, bytes);
+                let core = self.core(place);
+                core.spares_ordered -= 1;
+                core.journal.spare_ready(id);
+                self.stir_journal(place);
+                Ok(())
+            }
+            Inside::StoreApplied => self.store_applied(place),
+            Inside::StoreSynced => {
+                let disks = self.disks(place);
+                let durable = disks.store.replicas().iter().map(|held| (held.group, held.applied)).collect();
+                disks.store.sync();
+                let core = self.core(place);
+                core.store_busy = None;
+                core.store_syncing = false;
+                self.handle(place, Event::StoreSynced { durable });
+                self.start_store_work(place);
+                Ok(())
+            }
+            Inside::Fetched(group, peer, from, extents) => {
+                let entries = self.read_entries(place, from, &extents)?;
+                self.totals.add("entries fetched for peers", entries.as_ref().map_or(0, Vec::len) as u64);
+                self.handle(place, Event::Fetched { group, peer, entries });
+                Ok(())
+            }
+            Inside::Replayed(group, from, extents) => {
+                let entries = self.read_entries(place, from, &extents)?.ok_or_else(|| {
+                    Violation(format!("group {group}: entry {from} is committed, not applied, and not in the journal"))
+                })?;
+                self.totals.add("entries replayed from the journal", entries.len() as u64);
+                self.handle(place, Event::Replayed { group, entries });
+                Ok(())
+            }
+            Inside::Read(read) => {
+                self.answer_read(place, read);
+                Ok(())
+            }
+            Inside::PeerLost(node) => {
+                self.handle(place, Event::PeerLost { node });
+                Ok(())
+            }
+            Inside::Drain => {
+                self.handle(place, Event::Drain);
+                Ok(())
+            }
+            Inside::DiskFull(full) => {
+                self.handle(place, Event::DiskFull(full));
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the shard one thing; its effects are carried out at the end of the turn.
+    pub(crate) fn handle(&mut self, place: Place, event: Event<'_>) {
+        let core = self.core(place);
+        core.shard.handle(event, &mut core.effects);
+        self.plan_turn(place);
+    }
+
+    pub(crate) fn plan_turn(&mut self, place: Place) {
+        let core = self.core(place);
+        if !std::mem::replace(&mut core.turn_planned, true) {
+            let pause = self.random.tailed(1, 300);
+            self.plan_in(pause, Happening::Inside(place, Inside::Turn));
+        }
+    }
+
+    /// Ends a turn and carries its effects out.
+    fn turn(&mut self, place: Place) -> Checked {
+        let core = self.core(place);
+        core.turn_planned = false;
+        let mut effects = std::mem::take(&mut core.effects);
+        core.shard.finish(&mut effects);
+        let process = self.nodes[usize::from(place.node)].process.as_ref().expect("it runs");
+        let shard = &process.cores[usize::from(place.core)].shard;
+        self.checker.turn(place, shard, &effects, &mut self.totals)?;
+        self.send_messages(place, &mut effects.messages);
+        let mut stir = false;
+        if !effects.persist.is_empty() {
+            let mut batch = 0;
+            for persist in effects.persist.drain(..) {
+                let start = persist.log_start.as_ref().map(|(start, membership)| (*start, membership.as_slice()));
+                let journal = &mut self.core(place).journal;
+                batch = journal.append(persist.group, persist.hard_state, start, &persist.entries);
+                self.checker.lies_in(place, persist.group, batch);
+            }
+            self.core(place).unpersisted.push_back((effects.persist_number, batch));
+            stir = true;
+        }
+        if !effects.apply.is_empty() {
+            let runs = std::mem::take(&mut effects.apply);
+            self.core(place).store_work.push_back(StoreWork::Apply(runs));
+            self.start_store_work(place);
+        }
+        for (ticket, answer) in effects.answers.drain(..) {
+            self.answer(place, ticket, answer.into());
+        }
+        for read in effects.reads.drain(..) {
+            self.totals.count("reads confirmed");
+            if self.random.per_mille(500) {
+                self.answer_read(place, read);
+            } else {
+                let pause = self.random.tailed(20, 5_000);
+                self.plan_in(pause, Happening::Inside(place, Inside::Read(read)));
+            }
+        }
+        for (group, log_start, membership) in effects.compact.drain(..) {
+            self.totals.count("logs compacted");
+            self.core(place).journal.compact(group, log_start, &membership);
+            stir = true;
+        }
+        if std::mem::take(&mut effects.want_store_sync) && !self.core(place).store_syncing {
+            let core = self.core(place);
+            core.store_syncing = true;
+            core.store_work.push_back(StoreWork::Sync);
+            self.start_store_work(place);
+        }
+        // No log is cut above a known follower, so no snapshot is ever granted.
+        if let Some((group, wanted)) = effects.snapshots.first() {
+            return Err(Violation(format!("group {group}: {} was granted a snapshot", wanted.peer)));
+        }
+        for (group, fetch) in effects.fetch.drain(..) {
+            let extents = self.core(place).journal.locate(group, fetch.from, fetch.last, fetch.bytes_max);
+            let pause = self.random.tailed(50, 20_000);
+            let read = Inside::Fetched(group, fetch.peer, fetch.from, extents);
+            self.plan_in(pause, Happening::Inside(place, read));
+        }
+        for replay in effects.replay.drain(..) {
+            let extents = self.core(place).journal.locate(replay.group, replay.from, replay.last, replay.bytes_max);
+            let pause = self.random.tailed(50, 20_000);
+            self.plan_in(pause, Happening::Inside(place, Inside::Replayed(replay.group, replay.from, extents)));
+        }
+        self.core(place).effects = effects;
+        if stir {
+            self.stir_journal(place);
+        }
+        self.stop_if_done(place);
+        Ok(())
+    }
+
+    /// One round of the journal's task: spares are ordered, the next write begins, or a seal is waited for.
+    pub(crate) fn stir_journal(&mut self, place: Place) {
+        self.order_spares(place);
+        let core = self.core(place);
+        core.stirred += 1;
+        let stirred = core.stirred;
+        let Some(write) = core.journal.take_write() else {
+            if core.stopping && core.unpersisted.is_empty() && core.journal.wants_seal() {
+                core.journal.seal();
+                return self.stir_journal(place);
+            }
+            if core.journal.wants_seal() {
+                self.plan_in(SEAL_AFTER, Happening::Inside(place, Inside::SealTime(stirred)));
+            }
+            return;
+        };
+        let batch = write.batch;
+        self.disks(place).journal.begin(write);
+        let (low, high) = self.plan.sync;
+        let took = self.random.tailed(low, high) + self.sync_extra(place.node);
+        self.plan_in(took, Happening::DiskWritten(place, batch));
+    }
+
+    fn order_spares(&mut self, place: Place) {
+        let core = self.core(place);
+        let mut idle = core.journal.reclaim();
+        let wanted = core.journal.spares_wanted().saturating_sub(core.spares_ordered);
+        for _ in 0..wanted {
+            let core = self.core(place);
+            let id = core.journal.new_segment();
+            core.spares_ordered += 1;
+            let old = idle.pop();
+            if old.is_some() {
+                self.totals.count("segments recycled");
+            }
+            self.disks(place).journal.begin_spare(id, old);
+            let (low, high) = self.plan.sync;
+            let took = self.random.tailed(low, high) * 3 + self.sync_extra(place.node);
+            self.plan_in(took, Happening::Inside(place, Inside::SpareMade(id)));
+        }
+        for id in idle {
+            self.disks(place).journal.delete(id);
+        }
+    }
+
+    /// A batch is written and synced: tells the shard what is durable now.
+    fn write_done(&mut self, place: Place, batch: u64) -> Checked {
+        let core = self.core(place);
+        let promised = core.journal.write_done(batch);
+        let mut through = None;
+        while core.unpersisted.front().is_some_and(|(_, batch)| *batch <= promised) {
+            through = core.unpersisted.pop_front().map(|(number, _)| number);
+        }
+        if core.recovered.is_some_and(|recovered| recovered <= promised) {
+            core.recovered = None;
+            self.report_recovered(place);
+        }
+        self.checker.promised(place, promised);
+        if let Some(through) = through {
+            self.handle(place, Event::Persisted { through });
+        }
+        self.plan_turn(place);
+        self.stir_journal(place);
+        Ok(())
+    }
+
+    /// All cores have what recovery wrote on their disks: the directory says so.
+    fn report_recovered(&mut self, place: Place) {
+        let node = &mut self.nodes[usize::from(place.node)];
+        let process = node.process.as_ref().expect("it runs");
+        node.created |= process.cores.iter().all(|core| core.recovered.is_none());
+    }
+
+    fn read_entries(&self, place: Place, from: Index, extents: &[Extent]) -> Result<Option<Vec<Entry>>, Violation> {
+        let node = &self.nodes[usize::from(place.node)];
+        let disk = &node.disks[usize::from(place.core)].journal;
+        let journal = &node.process.as_ref().expect("it runs").cores[usize::from(place.core)].journal;
+        let mut entries = Vec::with_capacity(extents.len());
+        for extent in extents {
+            let read = disk.read(extent).and_then(|bytes| journal.decode_entry(extent, bytes).ok());
+            match read {
+                Some(entry) => entries.push(entry),
+                None if journal.locate(extent.group, extent.id.index, extent.id.index, 0) != [*extent] => break,
+                None => return Err(Violation(format!("entry {:?} of group {} is rotten", extent.id, extent.group))),
+            }
+        }
+        Ok(entries.first().is_some_and(|first| first.index == from).then_some(entries))
+    }
+
+    /// The store's thread takes what has gathered: runs up to a limit, and a sync behind them.
+    pub(crate) fn start_store_work(&mut self, place: Place) {
+        let extra = self.sync_extra(place.node);
+        let core = self.core(place);
+        if core.store_busy.is_some() || core.store_work.is_empty() {
+            return;
+        }
+        let (mut runs, mut bytes, mut sync_follows) = (Vec::<ApplyRun>::new(), 0, false);
+        while bytes < WRITE_BYTES_MAX {
+            match core.store_work.pop_front() {
+                Some(StoreWork::Apply(more)) => {
+                    bytes += more.iter().map(ApplyRun::charge).sum::<usize>();
+                    runs.extend(more);
+                }
+                Some(StoreWork::Sync) => {
+                    sync_follows = true;
+                    break;
+                }
+                None => break,
+            }
+        }
+        let applies = !runs.is_empty();
+        core.store_busy = Some(StoreBusy { runs, sync_follows });
+        if applies {
+            let took = self.random.tailed(10, 3_000) + extra / 8;
+            self.plan_in(took, Happening::Inside(place, Inside::StoreApplied));
+        } else {
+            self.plan_store_sync(place);
+        }
+    }
+
+    fn plan_store_sync(&mut self, place: Place) {
+        let (low, high) = self.plan.sync;
+        let took = self.random.tailed(low, high) + self.sync_extra(place.node);
+        self.plan_in(took, Happening::Inside(place, Inside::StoreSynced));
+    }
+
+    fn store_applied(&mut self, place: Place) -> Checked {
+        let core = self.core(place);
+        let busy = core.store_busy.take().expect("the thread was at it");
+        if busy.sync_follows {
+            core.store_busy = Some(StoreBusy { runs: Vec::new(), sync_follows: false });
+        }
+        let applied = self.disks(place).store.apply(&busy.runs);
+        self.checker.applied(place, &applied)?;
+        for (run, charge) in applied.into_iter().zip(busy.runs.iter().map(ApplyRun::charge)) {
+            self.handle(place, Event::Applied { run, bytes: charge });
+        }
+        if busy.sync_follows {
+            self.plan_store_sync(place);
+        } else {
+            self.start_store_work(place);
+        }
+        self.check_disk_image_sometimes(place)
+    }
+
+    /// A group's share of what the store of a node holds, for the checkers.
+    pub(crate) fn holds(&self, node: u16, group: GroupId) -> &engine_core::state_machine::model::Model {
+        let core = engine_core::placement::cores::core_of(group, self.plan.shards(node));
+        &self.nodes[usize::from(node)].disks[usize::from(core)].store
+    }
+}
