@@ -151,6 +151,42 @@ fn a_torn_life_never_happened() {
     every_tear(&disk, &opening, &after, &after);
 }
 
+/// One life of a journal whose last write has a record to every block; the payloads are of `fill`.
+fn lined_up(life: u64, fill: u8) -> (Disk, Write, Models, Models) {
+    let mut disk = Disk::default();
+    let mut journal = disk.recover(small(), life).journal;
+    let mut before = Models::new();
+    journal.create_replica(replica(1, 10));
+    apply(&mut before, &Change::Create(replica(1, 10)));
+    disk.flush_and_seal(&mut journal, SEGMENT);
+    let mut after = before.clone();
+    for index in 1..=8 {
+        // The batch's header and the first record fill a block, and so does every other record.
+        let bytes = if index == 1 { 512 - 96 - 48 } else { 512 - 48 };
+        let entry = entry(1, index, &vec![fill + index as u8; bytes]);
+        journal.append(GroupId(1), None, None, std::slice::from_ref(&entry));
+        apply(&mut after, &Change::Append(GroupId(1), entry));
+    }
+    let write = journal.take_write().unwrap();
+    assert_eq!(write.bytes.len(), 8 * 512);
+    (disk, write, before, after)
+}
+
+#[test]
+fn old_records_that_line_up_are_not_taken_for_new_ones() {
+    let (disk, write, before, after) = lined_up(5, 0x10);
+    let (_, old, ..) = lined_up(6, 0x20);
+    // The header is on the disk; of the rest, any block is the new one or that of another life.
+    for subset in (1..1u32 << 8).step_by(2) {
+        let mut torn = old.bytes.clone();
+        for block in (0..8).filter(|block| subset & 1 << block != 0) {
+            torn[block * 512..][..512].copy_from_slice(&write.bytes[block * 512..][..512]);
+        }
+        let whole = happened(&disk, &write, &torn, &before, &after, false);
+        assert_eq!(whole, subset == 0xff, "blocks {subset:b}");
+    }
+}
+
 #[test]
 fn what_nobody_saw_synced_is_written_again() {
     let (mut disk, mut journal, before) = used();

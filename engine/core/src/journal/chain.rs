@@ -88,9 +88,9 @@ impl Chain {
         segment
     }
 
-    /// How many files the host should make.
+    /// How many files are lacking, those that the host has begun to make included.
     pub fn spares_wanted(&self) -> usize {
-        (SPARES + self.unassigned.len()).saturating_sub(self.spares.len())
+        (SPARES + self.unassigned.len() + self.awaited.len()).saturating_sub(self.spares_ready())
     }
 
     /// The number of the next file to make: those that writes wait for come first.

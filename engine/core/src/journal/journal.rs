@@ -57,9 +57,9 @@ impl Journal {
         self.writer.last_batch()
     }
 
-    /// What one turn of one group must make durable, in this order: a hard state, a log start behind which the log
-    /// is empty (a snapshot was installed) with the membership in force there, and entries, which replace everything from
-    /// `entries[0].index` on. Returns the number of the batch in which the last of it will lie; if there is
+    /// What one turn of one group must make durable, in this order: a hard state, a log start behind which the log is
+    /// empty (a snapshot was installed) with the membership in force there, and entries, which replace everything
+    /// from `entries[0].index` on. Returns the number of the batch in which the last of it will lie; if there is
     /// nothing, the number of the last batch that holds anything.
     ///
     /// # Panics
@@ -120,13 +120,15 @@ impl Journal {
         self.writer.last_batch()
     }
 
-    /// How many spare segments the host should make now ([`Journal::new_segment`]): two always wait.
+    /// How many segment files are lacking: two spares always wait. Those begun with [`Journal::new_segment`] and not
+    /// yet ready count as lacking, so the host subtracts what it has under way.
     pub fn spares_wanted(&self) -> usize {
         self.chain.spares_wanted()
     }
 
     /// The number of the next segment file to make. The host writes `segment_bytes` of anything (zeros, or renames a
-    /// reclaimed file), syncs file and directory, then calls [`Journal::spare_ready`]. If that fails, try the same number again.
+    /// reclaimed file), syncs file and directory, then calls [`Journal::spare_ready`]. If that fails, try the same
+    /// number again.
     pub fn new_segment(&mut self) -> SegmentId {
         self.chain.new_segment()
     }
@@ -144,9 +146,9 @@ impl Journal {
         self.chain.spares_ready()
     }
 
-    /// The next write, closing the open batch if need be; `None` while one is in flight, when nothing is to be written, or
-    /// while the file of the segment it goes to is not ready. Gives a seal when a hard state waits for one and nothing else
-    /// is to be written, or after [`Journal::seal`].
+    /// The next write, closing the open batch if need be; `None` while one is in flight, when nothing is to be
+    /// written, or while the file of the segment it goes to is not ready. Gives a seal when a hard state waits for
+    /// one and nothing else is to be written, or after [`Journal::seal`].
     pub fn take_write(&mut self) -> Option<Write> {
         if self.writer.is_in_flight() {
             return None;
@@ -179,7 +181,8 @@ impl Journal {
         self.writer.give_back(buffer);
     }
 
-    /// The number of the batch that the next record goes to, if it fits. A seal may take this number while the batch is empty.
+    /// The number of the batch that the next record goes to, if it fits. A seal may take this number while the batch
+    /// is empty.
     pub fn open_batch(&self) -> u64 {
         self.writer.open_batch()
     }
@@ -194,7 +197,8 @@ impl Journal {
         self.writer.pending_bytes()
     }
 
-    /// Whether everything is written and the last batch is not sealed: when it stays so for 10 ms, call [`Journal::seal`].
+    /// Whether everything is written and the last batch is not sealed: when it stays so for 10 ms, call
+    /// [`Journal::seal`].
     pub fn wants_seal(&self) -> bool {
         self.writer.wants_seal()
     }
@@ -204,8 +208,8 @@ impl Journal {
         self.writer.request_seal();
     }
 
-    /// Where the durable entries `from..=last` of a group lie: as many as there are, without a gap, up to `bytes_max` bytes of
-    /// payload but at least one. Empty if `from` is not in the journal, or not durable yet.
+    /// Where the durable entries `from..=last` of a group lie: as many as there are, without a gap, up to `bytes_max`
+    /// bytes of payload but at least one. Empty if `from` is not in the journal, or not durable yet.
     ///
     /// Read them before their segment is recycled; [`Journal::decode_entry`] tells if it was too late.
     pub fn locate(&self, group: GroupId, from: Index, last: Index, bytes_max: usize) -> Vec<Extent> {
@@ -258,8 +262,8 @@ impl Journal {
         self.logs.keys().copied()
     }
 
-    /// Segments that nobody needs and no crash can bring back: rename each to a number of [`Journal::new_segment`], or delete it.
-    /// Each is named once; after a crash, [`super::recover`] names the rest again.
+    /// Segments that nobody needs and no crash can bring back: rename each to a number of [`Journal::new_segment`],
+    /// or delete it. Each is named once; after a crash, [`super::recover`] names the rest again.
     pub fn reclaim(&mut self) -> Vec<SegmentId> {
         self.chain.reclaim(self.writer.sealed())
     }
@@ -269,7 +273,8 @@ impl Journal {
         self.chain.links().map(|link| link.segment)
     }
 
-    /// The groups whose entries keep the oldest segment from being reclaimed: compact them. Empty if the current one is the only one.
+    /// The groups whose entries keep the oldest segment from being reclaimed: compact them. Empty if the current one
+    /// is the only one.
     pub fn cold(&self) -> Vec<GroupId> {
         let oldest = self.chain.oldest_held();
         let holds = |log: &Log| log.front().is_some_and(|front| oldest == Some(SegmentId(u64::from(front.segment))));

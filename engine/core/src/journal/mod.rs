@@ -24,10 +24,10 @@
 //!
 //! # Promises
 //!
-//! A batch of entries is promised when it is synced. A batch with a hard state, a replica's creation or removal, or a restarted
-//! log is promised when the header after it is synced too: the next batch, or a *seal* (a header without
-//! records), which goes out at once when nothing else waits. For only the very last batch could be
-//! taken for torn if it rots, and votes must not depend on that.
+//! A batch of entries is promised when it is synced. A batch with a hard state, a replica's creation or removal, or a
+//! restarted log is promised when the header after it is synced too: the next batch, or a *seal* (a header without
+//! records), which goes out at once when nothing else waits. For only the very last batch could be taken for torn if
+//! it rots, and votes must not depend on that.
 //!
 //! # Torn or rotten
 //!
@@ -42,9 +42,9 @@
 //!   other header of its own it is rot, and no replica is sound.
 //! * The head's last header names a spare that was ready then. Its file missing is rot, no replica is sound.
 //! * A segment of the head's list that is missing, or that does not lead to the end and crc the list gives,
-//!   is rot. What can be followed of it is used. At the next table, each log that does not hold the last entry the table
-//!   names has a gap from then on; who loses the gap to a later log start or a later leader is sound,
-//!   by Log Matching (paper section 5.3); who keeps it is not.
+//!   is rot. What can be followed of it is used. At the next table, each log that does not hold the last entry
+//!   which the table names has a gap from then on; who loses the gap to a later log start or a later leader is
+//!   sound, by Log Matching (paper section 5.3); who keeps it is not.
 //! * Bytes behind the records of a synced batch that are not zero are reported, and harm nobody.
 //!
 //! A replica that is not sound is marked so in every table until its group is created anew.

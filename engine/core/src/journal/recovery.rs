@@ -25,8 +25,8 @@ type Segments = BTreeMap<SegmentId, Segment>;
 /// Opens the journal that lies in `segments`: the whole contents of every segment file found, in any order; none
 /// for a fresh data directory. `life` is random and never 0.
 ///
-/// The caller has synced every file read and the directory before (after a mere process kill they may sit in the page cache), and
-/// promises nothing before the first batch of the returned journal is promised.
+/// The caller has synced every file read and the directory before (after a mere process kill they may sit in the page
+/// cache), and promises nothing before the first batch of the returned journal is promised.
 ///
 /// # Errors
 /// [`RecoverError`]; damage is not an error but comes with the result.

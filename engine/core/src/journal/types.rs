@@ -29,9 +29,11 @@ pub(super) struct Place {
 /// Sizes of a journal. They may change from one start to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of a segment file, a multiple of `block_bytes`, below 4 GiB. Must hold a table of all replicas and a batch.
+    /// Bytes of a segment file, a multiple of `block_bytes`, below 4 GiB. Must hold a table of all replicas and a
+    /// batch.
     pub segment_bytes: u64,
-    /// Every write begins and ends at a multiple of this: the device's logical block or a multiple; a power of two from 512 on.
+    /// Every write begins and ends at a multiple of this: the device's logical block or a multiple; a power of two
+    /// from 512 on.
     pub block_bytes: usize,
     /// Bytes of a batch after which the next one begins. A longer record goes alone.
     pub batch_bytes_max: usize,
