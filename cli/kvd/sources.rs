@@ -2,7 +2,7 @@
 
 use crate::args::{Run, Sources};
 use config::Settings;
-use config::load::{ConfigError, ENVIRONMENT_PREFIX, Loaded, load as load_settings};
+use config::load::{self, ConfigError, ENVIRONMENT_PREFIX, Loaded, Origin};
 use config::servers::{self, ServersError};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -56,14 +56,15 @@ pub fn load(sources: &Sources) -> Result<Prepared, SourcesError> {
 }
 
 fn load_over(defaults: Settings, sources: &Sources) -> Result<Prepared, SourcesError> {
-    let (mut over, mut remarks) = (defaults, Vec::new());
+    let (mut over, mut origin, mut remarks) = (defaults, Origin::CommandLine, Vec::new());
     if let (Some(path), Some(listen)) = (&sources.servers, &sources.listen) {
         let list = servers::read(path).map_err(SourcesError::Servers)?;
         let settings = servers::settings(path, &list, listen).map_err(SourcesError::Servers)?;
         over.node = config::settings::Node { new: over.node.new, ..settings.node };
+        origin = Origin::Servers(path.clone());
         remarks = servers::described(&list, listen);
     }
-    let loaded = load_settings(over, sources.config.as_deref(), std::env::vars(), &overrides(sources));
+    let loaded = load::load(over, origin, sources.config.as_deref(), std::env::vars(), &overrides(sources));
     Ok(Prepared { loaded: loaded.map_err(SourcesError::Config)?, remarks })
 }
 
@@ -113,4 +114,80 @@ pub fn arguments(sources: &Sources, loaded: &Loaded) -> Vec<OsString> {
         add("--set", format!("{name}={value}").into());
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn run(arguments: &[OsString]) -> Run {
+        let program = OsString::from("kvd");
+        match Cli::try_parse_from([&program].into_iter().chain(arguments)).unwrap().command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the arguments left in the data directory mean, given what these mean.
+    fn again(arguments: &[&str]) -> (Settings, Settings) {
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let first = run(&arguments);
+        let loaded = prepare(&first).map_err(|error| error.to_string()).unwrap().0.loaded;
+        let second = run(&super::arguments(&first.sources, &loaded));
+        let again = prepare(&second).map_err(|error| error.to_string()).unwrap().0.loaded;
+        (loaded.settings, again.settings)
+    }
+
+    #[test]
+    fn the_arguments_left_behind_mean_the_same_node() {
+        let nodes = "n1=127.0.0.1:7401,n2=127.0.0.1:7402,n3=127.0.0.1:7403";
+        let (mut first, second) = again(&[
+            "run",
+            "--name",
+            "n2",
+            "--listen",
+            "0.0.0.0:7402",
+            "--data",
+            "relative",
+            "--nodes",
+            nodes,
+            "--shards",
+            "2",
+            "--groups",
+            "8",
+            "--replication",
+            "3",
+            "--admin",
+            "",
+            "--cpus",
+            "1,0",
+            "--set",
+            "raft.election_timeout=70ms",
+            "--set",
+            "node.groups=16",
+        ]);
+        assert_eq!((first.node.groups, first.node.cpus.as_slice()), (16, [1, 0].as_slice()));
+        first.node.data = std::path::absolute(&first.node.data).unwrap();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_new_node_is_new_once() {
+        let (first, second) = again(&["run", "--data", "/d", "--new"]);
+        assert!(first.node.new && !second.node.new);
+    }
+
+    #[test]
+    fn a_server_of_a_list_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("servers");
+        std::fs::write(&list, "127.0.0.1:1\n127.0.0.1:2\n127.0.0.1:3\n").unwrap();
+        let list = list.to_str().unwrap();
+        let (mut first, second) = again(&["run", "--servers", list, "--listen", "127.0.0.1:2", "--shards", "3"]);
+        assert_eq!((first.node.admin.as_str(), first.node.shards), ("127.0.0.1:9091", 3));
+        first.node.data = std::path::absolute(&first.node.data).unwrap();
+        assert_eq!(first, second);
+    }
 }

@@ -19,6 +19,8 @@ pub const ENVIRONMENT_PREFIX: &str = "KVD__";
 pub enum Origin {
     /// Nobody gave one.
     Default,
+    /// The list of servers.
+    Servers(PathBuf),
     /// The file.
     File {
         /// Its path.
@@ -105,6 +107,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Servers(path) => write!(f, "list of servers {}", path.display()),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
             Origin::CommandLine => f.write_str("command line"),
@@ -120,18 +123,20 @@ impl Settings {
         environment: impl IntoIterator<Item = (String, String)>,
         overrides: &[(String, String)],
     ) -> Result<Settings, ConfigError> {
-        load(Settings::default(), file, environment, overrides).map(|loaded| loaded.settings)
+        load(Settings::default(), Origin::Default, file, environment, overrides).map(|loaded| loaded.settings)
     }
 }
 
-/// Like [`Settings::load`], over other defaults, and with the origin of every value.
+/// Like [`Settings::load`], over a base that may differ from the defaults, and with the origin of every value; what
+/// the base has of its own comes from `base_origin`.
 pub fn load(
-    defaults: Settings,
+    base: Settings,
+    base_origin: Origin,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
     overrides: &[(String, String)],
 ) -> Result<Loaded, ConfigError> {
-    let mut layers = Layers::over(defaults);
+    let mut layers = Layers::over(base, base_origin);
     if let Some(path) = file {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.into(), source })?;
@@ -156,6 +161,10 @@ pub fn load(
     }
 }
 
+fn written(settings: &Settings) -> Table {
+    Table::try_from(settings).expect("settings can be written as TOML")
+}
+
 /// The values so far, as a table and as what it means.
 struct Layers {
     table: Table,
@@ -164,9 +173,15 @@ struct Layers {
 }
 
 impl Layers {
-    fn over(defaults: Settings) -> Layers {
-        let table = Table::try_from(&defaults).expect("settings can be written as TOML");
-        Layers { table, settings: defaults, origins: BTreeMap::new() }
+    fn over(base: Settings, base_origin: Origin) -> Layers {
+        let (table, defaults) = (written(&base), written(&Settings::default()));
+        let mut origins = BTreeMap::new();
+        for (section, values) in table.iter().filter_map(|(section, values)| Some((section, values.as_table()?))) {
+            for (key, _) in values.iter().filter(|(key, value)| defaults[section].get(key) != Some(value)) {
+                origins.insert(format!("{section}.{key}"), base_origin.clone());
+            }
+        }
+        Layers { table, settings: base, origins }
     }
 
     fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -250,9 +265,8 @@ impl Layers {
         let bare = name.rsplit('.').next().unwrap_or(name);
         let elsewhere = all.iter().find(|known| known.rsplit('.').next() == Some(bare)).map(String::as_str);
         let section = sections().map(|(section, _)| section.as_str());
-        let nearest = elsewhere
-            .or_else(|| suggest::nearest(name, all.iter().map(String::as_str)))
-            .or_else(|| if name.contains('.') { None } else { suggest::nearest(name, section) });
+        let section = if name.contains('.') { None } else { suggest::nearest(name, section) };
+        let nearest = elsewhere.or(section).or_else(|| suggest::nearest(name, all.iter().map(String::as_str)));
         ConfigError::Unknown { origin, name: name.into(), suggestion: nearest.map(String::from) }
     }
 }

@@ -1,13 +1,15 @@
 //! What was probably meant by a name that does not exist.
 
-/// The known name nearest to a wrong one, if it is near enough to be a slip of the finger.
+/// The known name nearest to a wrong one, if it is near enough to be a slip of the finger. Only as much of a known
+/// name counts as was typed, so that a beginning is enough.
 pub fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (wrong.chars().count() / 3).max(2);
-    known
-        .map(|name| (distance(wrong, name), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, name)| name)
+    let length = wrong.chars().count();
+    let beginning = |name: &str| name.chars().take(length).collect::<String>();
+    let far = |name: &'a str| {
+        let whole = distance(wrong, name);
+        (whole.min(distance(wrong, &beginning(name))), whole, name)
+    };
+    known.map(far).filter(|(near, ..)| *near <= (length / 3).max(2)).min().map(|(.., name)| name)
 }
 
 /// Insertions, deletions and replacements of characters from one name to the other (Levenshtein).
@@ -35,6 +37,7 @@ mod tests {
         let known = ["election_timeout", "snapshot_entries", "data"];
         assert_eq!(nearest("electon_timeout", known.into_iter()), Some("election_timeout"));
         assert_eq!(nearest("dta", known.into_iter()), Some("data"));
+        assert_eq!(nearest("electon", known.into_iter()), Some("election_timeout"));
         assert_eq!(nearest("colour", known.into_iter()), None);
         assert_eq!(distance("kitten", "sitting"), 3);
     }

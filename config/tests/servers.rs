@@ -1,5 +1,6 @@
 //! The plain list of servers and what it means for each line.
 
+use config::load::{Origin, load};
 use config::servers::{ServersError, described, parse, settings};
 use std::path::Path;
 
@@ -42,6 +43,17 @@ fn every_line_becomes_settings_that_hold() {
         let (host, _) = line.split_once(':').unwrap();
         assert_eq!(settings.node.admin, format!("{host}:{}", 9090 + own / 2));
     }
+}
+
+#[test]
+fn what_a_list_says_is_said_to_come_from_it() {
+    let path = Path::new("LIST");
+    let list = servers("h:1\nh:2\nh:3").unwrap();
+    let base = settings(path, &list, "h:2").unwrap();
+    let loaded = load(base, Origin::Servers(path.into()), None, [], &[("node.groups".into(), "8".into())]).unwrap();
+    assert_eq!(loaded.origins["node.nodes"], Origin::Servers(path.into()));
+    assert_eq!((&loaded.origins["node.groups"], loaded.settings.node.groups), (&Origin::CommandLine, 8));
+    assert!(!loaded.origins.contains_key("raft.election_timeout"));
 }
 
 #[test]

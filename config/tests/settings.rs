@@ -72,7 +72,7 @@ fn the_command_line_beats_the_environment_beats_the_file_beats_the_default() {
     ];
     let environment = environment.map(|(name, value)| (name.to_string(), value.to_string()));
     let overrides = [("raft.election_timeout".to_string(), "100ms".to_string())];
-    let loaded = load(Settings::default(), Some(&path), environment, &overrides).unwrap();
+    let loaded = load(Settings::default(), Origin::Default, Some(&path), environment, &overrides).unwrap();
     let raft = &loaded.settings.raft;
     assert_eq!(raft.election_timeout, Duration::from_millis(100));
     assert_eq!((raft.snapshot_entries, raft.inflight_messages, raft.append_bytes), (200, 3, 256 << 10));
@@ -86,7 +86,7 @@ fn the_command_line_beats_the_environment_beats_the_file_beats_the_default() {
 fn what_is_shown_reads_back_and_names_its_origins() {
     let overrides = [("node.nodes", "n1=h:1,n2=h:2,n3=h:3"), ("raft.election_timeout", "250ms")];
     let overrides = overrides.map(|(name, value)| (name.to_string(), value.to_string()));
-    let loaded = load(Settings::default(), None, [], &overrides).unwrap();
+    let loaded = load(Settings::default(), Origin::Default, None, [], &overrides).unwrap();
     let text = config::show::effective(&loaded);
     assert_eq!(toml::from_str::<Settings>(&text).unwrap(), loaded.settings);
     let line = text.lines().find(|line| line.starts_with("election_timeout")).unwrap();
