@@ -112,8 +112,9 @@ struct World {
 }
 
 fn open(path: &Path) -> Store {
-    // The smallest memtables RocksDB takes, so that some of the state is in tables.
-    let options = Options { write_buffer_bytes: 64 << 10, ..store_support::options(path) };
+    // The smallest memtables RocksDB takes, so that some of the state is in tables, and room for a few sessions only.
+    let small = store_support::options(path);
+    let options = Options { write_buffer_bytes: 64 << 10, session_cache_bytes: 1500, ..small };
     Store::open(&options).expect("the store opens")
 }
 

@@ -30,7 +30,8 @@ struct Standing {
 
 impl Applier {
     pub(super) fn new(store: Store) -> Applier {
-        Applier { store, groups: BTreeMap::new(), sessions: SessionCache::default(), failed: false }
+        let sessions = SessionCache::new(store.shared.session_cache_bytes);
+        Applier { store, groups: BTreeMap::new(), sessions, failed: false }
     }
 
     /// Applies runs in their order, all or none, and answers each. Visible to reads when it returns; not synced. Each run

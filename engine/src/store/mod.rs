@@ -53,6 +53,7 @@ struct Shared {
     db: DB,
     path: PathBuf,
     direct_io: bool,
+    session_cache_bytes: usize,
     /// Reads that must not touch the disk.
     in_memory: ReadOptions,
     generations: RwLock<BTreeMap<GroupId, u64>>,
@@ -96,11 +97,19 @@ impl Store {
     }
 
     /// A handle to an open database, whose map of generations is still empty.
-    fn of(db: DB, path: PathBuf, direct_io: bool) -> Store {
+    fn of(db: DB, options: &Options, direct_io: bool) -> Store {
         let mut in_memory = ReadOptions::default();
         in_memory.set_read_tier(ReadTier::BlockCache);
-        let generations = RwLock::new(BTreeMap::new());
-        Store { shared: Arc::new(Shared { db, path, direct_io, in_memory, generations, creating: Mutex::new(()) }) }
+        let shared = Shared {
+            db,
+            path: options.path.clone(),
+            direct_io,
+            session_cache_bytes: options.session_cache_bytes,
+            in_memory,
+            generations: RwLock::new(BTreeMap::new()),
+            creating: Mutex::new(()),
+        };
+        Store { shared: Arc::new(shared) }
     }
 
     /// Under which number the data of a group lie at this moment.

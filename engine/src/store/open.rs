@@ -20,7 +20,7 @@ impl Store {
         let db = DB::open(&options.rocksdb(direct_io), path)
             .map_err(|error| StoreError::opening(path, StoreError::of("open the store")(error)))?;
         check_format(&db, path)?;
-        let store = Store::of(db, path.clone(), direct_io);
+        let store = Store::of(db, options, direct_io);
         store
             .load_generations()
             .and_then(|()| store.drop_leftovers())

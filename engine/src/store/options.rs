@@ -18,6 +18,9 @@ pub struct Options {
     pub write_buffer_bytes: usize,
     /// How many memtables may exist before writes wait for flushes.
     pub write_buffers_max: u32,
+    /// Memory for the sessions in use, in bytes, beyond those of the batch being applied. The default holds tens of
+    /// thousands of idle clients, or some dozens of the most careless.
+    pub session_cache_bytes: usize,
     /// How many flushes and compactions may run at once. The threads are shared by all stores of the process.
     pub background_jobs: u32,
     /// How long logs that are no longer needed are kept, in seconds.
@@ -38,6 +41,7 @@ impl Options {
             block_cache_bytes: (512 * MIB / cores).max(8 * MIB),
             write_buffer_bytes: 64 * MIB,
             write_buffers_max: 3,
+            session_cache_bytes: 32 * MIB,
             background_jobs: 2,
             wal_ttl_seconds: 3600,
             wal_size_limit_mb: (512 / cores as u64).max(1),

@@ -9,13 +9,9 @@ use raft::ids::Index;
 use rocksdb::{DB, IteratorMode, ReadOptions, WriteBatch};
 use std::collections::{BTreeMap, HashMap, hash_map};
 
-/// Memory for the sessions of one core, in bytes, beyond those of the current batch. Tens of thousands of idle
-/// clients, or some dozens of the most careless.
-const CACHE_BYTES_MAX: usize = 32 << 20;
-
 /// The sessions in use.
-#[derive(Default)]
 pub struct SessionCache {
+    bytes_max: usize,
     sessions: HashMap<Place, Cached>,
     /// What the current batch has changed, in order of the first change.
     changed: Vec<Place>,
@@ -36,6 +32,11 @@ struct Cached {
 }
 
 impl SessionCache {
+    /// Remembers nothing yet, and at most `bytes_max` bytes when a batch is complete.
+    pub fn new(bytes_max: usize) -> SessionCache {
+        SessionCache { bytes_max, sessions: HashMap::new(), changed: Vec::new(), bytes: 0, scratch: Vec::new() }
+    }
+
     /// A session, to be changed; `None` if there is none.
     pub fn get(&mut self, db: &DB, generation: u64, key: SessionKey) -> Result<Option<&mut Session>, StoreError> {
         let place = (generation, key);
@@ -108,7 +109,7 @@ impl SessionCache {
             }
         }
         // All are written, so any may go. Forgetting everything is rare, and costs each active client one read.
-        if self.bytes > CACHE_BYTES_MAX {
+        if self.bytes > self.bytes_max {
             self.sessions.clear();
             self.bytes = 0;
         }
