@@ -6,9 +6,11 @@
 //!                                                 the node as if it had run before: terms of its entries from 1 on
 //! new NODE                                        a node with an empty disk that knows of no member
 //! tick NODES N | run N                            time passes; run: for all, delivering everything after each tick
-//! campaign NODE | propose NODE X Y:100 ...        Y:100 is padded to 100 bytes; all in one turn
+//! campaign NODE | elect NODE                      elect: as if its leader had told it to stand, until all is settled
+//! propose NODE X Y:100 ...        Y:100 is padded to 100 bytes; all in one turn
 //! read NODE TOKEN ... | transfer NODE TO | member NODE a b c [learns d]
 //! compact NODE INDEX
+//! quiet COMMAND                                   its messages are not printed
 //! settle [loud] | deliver | drop | duplicate FROM TO [Kind] [N]     loud prints the messages; N oldest, default all
 //! reverse FROM TO | delay FROM TO [Kind] | arrive FROM TO           delay keeps messages back until they arrive
 //! isolate NODES | cut FROM TO | heal [NODE | FROM TO]               cut: one direction
@@ -26,7 +28,8 @@ use super::parse::{number, payload, take_flag, take_setting};
 use super::print;
 use super::world::World;
 use raft::{
-    Entry, EntryKind, HardState, Index, LogId, Membership, Message, Options, ReplicaId, SnapshotInstalled, Term,
+    Body, Entry, EntryKind, HardState, Index, LogId, Membership, Message, Options, ReplicaId, Role, SnapshotInstalled,
+    Term,
 };
 
 impl World {
@@ -38,6 +41,11 @@ impl World {
             "new" => self.add(id(words[0]), Membership::default()),
             "tick" => self.tick(&self.ids(words[0]), number(words[1])),
             "run" => self.run(number(words[0])),
+            "quiet" => {
+                let rest = command.strip_prefix("quiet").expect("it begins so").trim();
+                self.quietly(|world| world.command(rest));
+            }
+            "elect" => self.elect(id(words[0])),
             "campaign" => self.campaign(id(words[0])),
             "propose" => self.propose(id(words[0]), &words[1..]),
             "read" => self.read(id(words[0]), &words[1..]),
@@ -94,10 +102,7 @@ impl World {
                 self.install(id(words[1]), "streamed");
                 self.sent(id(words[0]), id(words[1]), true);
             }
-            "show" => self.ids(words[0]).into_iter().for_each(|id| {
-                let state = format!("{}{}", print::state(self.node(id)), print::members(self.node(id)));
-                self.print(state);
-            }),
+            "show" => self.ids(words[0]).into_iter().for_each(|id| self.show(id)),
             "peers" => {
                 let peers: Vec<String> =
                     self.node(id(words[0])).live().peers().map(|peer| print::peer(&peer)).collect();
@@ -114,6 +119,20 @@ impl World {
 
     fn campaign(&mut self, id: ReplicaId) {
         self.turn(id, |replica, ready| replica.campaign(ready));
+    }
+
+    /// Makes it the leader without waiting until others have lost their patience.
+    fn elect(&mut self, id: ReplicaId) {
+        let replica = self.node(id).live();
+        let (term, leader) = (replica.term(), replica.leader());
+        let from = leader.unwrap_or(ReplicaId(99));
+        self.quietly(|world| {
+            world.turn(id, |replica, ready| {
+                replica.step(Message { from, to: id, term, body: Body::TimeoutNow }, ready);
+            });
+            world.settle();
+        });
+        assert_eq!(self.node(id).live().role(), Role::Leader, "{} was not elected", print::name(id));
     }
 
     fn group(&mut self, mut words: Vec<&str>) {
@@ -154,6 +173,7 @@ impl World {
         let hollow = take_flag(&mut words, "hollow");
         let node = self.node(id(words[0]));
         node.disk.hard_state = HardState { term: Term(term), vote };
+        node.disk.entries.clear();
         if start > 0 {
             node.disk.log_start = LogId { term: Term(terms[start as usize - 1]), index: Index(start) };
         }

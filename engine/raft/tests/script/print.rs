@@ -168,7 +168,8 @@ fn role(replica: &Replica) -> String {
     let of = replica.leader().map_or(String::new(), |leader| format!(" of {}", name(leader)));
     match replica.role() {
         Role::Follower => format!("follower{of}"),
-        Role::Learner => format!("learner{of}"),
+        Role::Learner if replica.membership().is_learner(replica.id()) => format!("learner{of}"),
+        Role::Learner => format!("outsider{of}"),
         Role::PreCandidate => "pre-candidate".into(),
         Role::Candidate => "candidate".into(),
         Role::Leader => "leader".into(),

@@ -3,7 +3,7 @@
 use super::node::{Node, Snapshot};
 use super::oath::Oath;
 use super::print;
-use raft::{Index, Message, Options, Ready, Replica, ReplicaId};
+use raft::{Body, Index, Message, Options, Ready, Replica, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Deliveries in one `settle` after which a scene is taken to run for ever.
@@ -59,18 +59,23 @@ impl World {
         for command in commands {
             self.command(command.as_ref());
         }
-        for (id, node) in &self.nodes {
-            let now = (print::state(node), print::members(node));
-            let shown = self.shown.get(id);
-            if shown == Some(&now) {
-                continue;
+        let ids: Vec<ReplicaId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            let node = &self.nodes[&id];
+            if self.shown.get(&id) != Some(&(print::state(node), print::members(node))) {
+                self.show(id);
             }
-            // Who belongs to the group seldom changes: it is not repeated.
-            let members = if shown.is_some_and(|shown| shown.1 == now.1) { "" } else { &now.1 };
-            self.out.push(format!("{}{members}", now.0));
-            self.shown.insert(*id, now);
         }
         std::mem::take(&mut self.out)
+    }
+
+    /// Prints the state of a node.
+    pub fn show(&mut self, id: ReplicaId) {
+        let (state, members) = (print::state(self.node(id)), print::members(self.node(id)));
+        // Who belongs to the group seldom changes: it is not repeated.
+        let same = self.shown.get(&id).is_some_and(|shown| shown.1 == members);
+        self.out.push(format!("{state}{}", if same { "" } else { &members }));
+        self.shown.insert(id, (state, members));
     }
 
     pub fn node(&mut self, id: ReplicaId) -> &mut Node {
@@ -178,10 +183,13 @@ impl World {
         for message in messages {
             self.oath.sends(&self.nodes[&id], &message);
             let lost = self.is_lost(&message);
-            let from = format!("{}@{}", print::name(id), self.nodes[&id].live().term());
+            // A pre-vote speaks of the next term: what interests is the sender's own.
+            let of_next = matches!(message.body, Body::PreVote { .. } | Body::PreVoteReply { granted: true });
+            let term = if of_next { self.nodes[&id].live().term() } else { message.term };
+            let from = format!("{}@{term}", print::name(id));
             let text = format!("{}{}", print::body(&message), if lost { ": lost" } else { "" });
             let to = print::name(message.to);
-            match lines.iter_mut().find(|line| line.1 == text) {
+            match lines.iter_mut().find(|line| line.0 == from && line.1 == text) {
                 Some(line) => line.2.push(to),
                 None => lines.push((from, text, vec![to])),
             }
