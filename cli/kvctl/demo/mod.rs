@@ -8,6 +8,7 @@ mod ledger;
 mod packages;
 mod story;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,23 +37,33 @@ const DEPTH: usize = 64;
 
 pub fn run(globals: &Globals, demo: &Demo, format: Format) -> Result<Answer, Failure> {
     let story = Story::new(format);
-    let failed = |error: anyhow::Error| Failure::error(format!("{error:#}"));
-    let (cluster, answer) = tell(globals, demo, &story).map_err(failed)?;
-    let endpoints = cluster.endpoints();
-    if demo.keep {
-        cluster.keep();
-    } else {
-        stop(globals, cluster, &story).map_err(failed)?;
-    }
-    story.end(&endpoints, demo.keep);
-    Ok(answer)
+    let told = prepare(demo, &story).and_then(|(mut cluster, packages)| {
+        let answer = tell(globals, demo, &story, &mut cluster, packages);
+        let endpoints = cluster.endpoints();
+        if demo.keep {
+            cluster.keep(); // all the more if something is amiss
+        } else if answer.is_ok() {
+            stop(globals, cluster, &story)?;
+        }
+        story.end(&endpoints, demo.keep);
+        answer
+    });
+    told.map_err(|error| Failure::error(format!("{error:#}")))
 }
 
-fn tell(globals: &Globals, demo: &Demo, story: &Story) -> Result<(LocalCluster, Answer)> {
+fn prepare(demo: &Demo, story: &Story) -> Result<(LocalCluster, BTreeMap<String, String>)> {
     ensure!(demo.replication <= demo.nodes, "--replication {} needs as many --nodes", demo.replication);
     let packages = packages::read(&demo.packages).with_context(|| demo.packages.display().to_string())?;
+    Ok((start(demo, story)?, packages))
+}
 
-    let mut cluster = start(demo, story)?;
+fn tell(
+    globals: &Globals,
+    demo: &Demo,
+    story: &Story,
+    cluster: &mut LocalCluster,
+    packages: BTreeMap<String, String>,
+) -> Result<Answer> {
     let globals =
         Globals { endpoints: cluster.endpoints(), timeout: globals.timeout.max(REQUEST_TIMEOUT), ..globals.clone() };
     let mut client = open(&globals)?;
@@ -80,7 +91,7 @@ fn tell(globals: &Globals, demo: &Demo, story: &Story) -> Result<(LocalCluster, 
     drive::verify(&mut client, &ledger, DEPTH)?;
     story.detail("read everything back: equal");
 
-    let (killed, groups, mut stall) = kill_under_load(demo, story, &globals, &mut cluster, &mut client, &mut ledger)?;
+    let (killed, groups, mut stall) = kill_under_load(demo, story, &globals, cluster, &mut client, &mut ledger)?;
     story.step(format!("starting {killed} again"));
     let begun = Instant::now();
     let position = cluster.position(&killed)?;
@@ -107,7 +118,7 @@ fn tell(globals: &Globals, demo: &Demo, story: &Story) -> Result<(LocalCluster, 
     if !story.is_json() {
         answer.sections.clear(); // the story has said it all
     }
-    Ok((cluster, answer))
+    Ok(answer)
 }
 
 fn start(demo: &Demo, story: &Story) -> Result<LocalCluster> {
