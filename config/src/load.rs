@@ -167,6 +167,8 @@ fn written(settings: &Settings) -> Table {
 
 /// The values so far, as a table and as what it means.
 struct Layers {
+    /// The defaults, which show what kind of value each setting has.
+    kinds: Table,
     table: Table,
     settings: Settings,
     origins: BTreeMap<String, Origin>,
@@ -174,22 +176,23 @@ struct Layers {
 
 impl Layers {
     fn over(base: Settings, base_origin: Origin) -> Layers {
-        let (table, defaults) = (written(&base), written(&Settings::default()));
+        let (table, kinds) = (written(&base), written(&Settings::default()));
         let mut origins = BTreeMap::new();
         for (section, values) in table.iter().filter_map(|(section, values)| Some((section, values.as_table()?))) {
-            for (key, _) in values.iter().filter(|(key, value)| defaults[section].get(key) != Some(value)) {
+            for (key, _) in values.iter().filter(|(key, value)| kinds[section].get(key) != Some(value)) {
                 origins.insert(format!("{section}.{key}"), base_origin.clone());
             }
         }
-        Layers { table, settings: base, origins }
+        Layers { kinds, table, settings: base, origins }
     }
 
     fn lay_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let line_at = |offset: usize| text.as_bytes()[..offset].iter().filter(|byte| **byte == b'\n').count() + 1;
-        let file: BTreeMap<Spanned<String>, Spanned<Value>> = toml::from_str(text).map_err(|error| {
+        let syntax = |error: toml::de::Error| {
             let line = error.span().map_or(1, |span| line_at(span.start));
             ConfigError::Syntax { path: path.into(), line, why: error.message().into() }
-        })?;
+        };
+        let file: BTreeMap<Spanned<String>, Spanned<Value>> = toml::from_str(text).map_err(syntax)?;
         let origin = |offset: usize| Origin::File { path: path.into(), line: line_at(offset) };
         for section in file.keys() {
             if !self.table.contains_key(section.get_ref()) {
@@ -198,10 +201,7 @@ impl Layers {
         }
         // Only now, when every top-level key is known to be a section, are the sections read with their lines.
         let sections: BTreeMap<String, BTreeMap<Spanned<String>, Spanned<Value>>> =
-            toml::from_str(text).map_err(|error| {
-                let line = error.span().map_or(1, |span| line_at(span.start));
-                ConfigError::Syntax { path: path.into(), line, why: error.message().into() }
-            })?;
+            toml::from_str(text).map_err(syntax)?;
         for (section, values) in sections {
             for (key, value) in values {
                 let name = format!("{section}.{}", key.get_ref());
@@ -213,14 +213,14 @@ impl Layers {
 
     /// Lays a value given as text, which is read as the kind of value that the setting has.
     fn lay_text(&mut self, origin: Origin, name: &str, text: &str) -> Result<(), ConfigError> {
-        let Some(present) = self.present(name) else { return Err(self.unknown(origin, name)) };
+        let Some(kind) = self.kind(name) else { return Err(self.unknown(origin, name)) };
         let bad = |why: &str| ConfigError::BadValue {
             origin: origin.clone(),
             name: name.into(),
             value: text.into(),
             why: why.into(),
         };
-        let value = match present {
+        let value = match kind {
             Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| bad("say true or false"))?),
             Value::Integer(_) => {
                 Value::Integer(text.replace('_', "").parse().map_err(|_| bad("this is a whole number"))?)
@@ -231,11 +231,11 @@ impl Layers {
     }
 
     fn lay(&mut self, origin: Origin, name: &str, value: Value) -> Result<(), ConfigError> {
-        if self.present(name).is_none() {
+        if self.kind(name).is_none() {
             return Err(self.unknown(origin, name));
         }
         let written = value.to_string();
-        let (section, key) = name.split_once('.').expect("a present setting has a section");
+        let (section, key) = name.split_once('.').expect("a known setting has a section");
         let mut table = self.table.clone();
         let values = table.get_mut(section).and_then(Value::as_table_mut).expect("a section is a table");
         values.insert(key.into(), value);
@@ -251,9 +251,10 @@ impl Layers {
         Ok(())
     }
 
-    fn present(&self, name: &str) -> Option<&Value> {
+    /// The default of a setting, if there is such a setting.
+    fn kind(&self, name: &str) -> Option<&Value> {
         let (section, key) = name.split_once('.')?;
-        self.table.get(section)?.as_table()?.get(key)
+        self.kinds.get(section)?.as_table()?.get(key)
     }
 
     fn unknown(&self, origin: Origin, name: &str) -> ConfigError {

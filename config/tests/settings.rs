@@ -95,6 +95,17 @@ fn what_is_shown_reads_back_and_names_its_origins() {
 }
 
 #[test]
+fn a_size_or_list_may_be_written_one_way_in_the_file_and_another_on_the_command_line() {
+    let path = file("ways.toml", "[journal]\nsegment = 33554432\n[node]\nnodes = [\"n1=h:1\"]\n");
+    let overrides = [("journal.segment", "128MiB"), ("node.nodes", "n1=h:2"), ("store.block_cache", "67108864")];
+    let overrides = overrides.map(|(name, value)| (name.to_string(), value.to_string()));
+    let settings = Settings::load(Some(&path), [], &overrides).unwrap();
+    assert_eq!((settings.journal.segment, settings.store.block_cache), (128 << 20, 64 << 20));
+    assert_eq!(settings.node.listen, "h:2");
+    assert_eq!(Settings::load(Some(&path), [], &[]).unwrap().journal.segment, 32 << 20);
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_line_and_a_hint() {
     let cases = [
         (
