@@ -66,7 +66,7 @@ impl Replica {
         }
         let matched = Index(prev.index.0 + entries.len() as u64);
         let start = self.log.start().index;
-        let known = entries.iter().take_while(|entry| entry.index <= start || self.log.contains(entry.id())).count();
+        let known = entries.iter().take_while(|entry| entry.index < start || self.log.contains(entry.id())).count();
         entries.drain(..known);
         if let Some(first) = entries.first()
             && first.index <= self.log.commit()

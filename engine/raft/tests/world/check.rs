@@ -1,8 +1,10 @@
 //! What must hold whatever happens. The checks look from outside: at views, at disks, at what was answered.
 
+use super::disk::Disk;
 use super::{Host, Reached};
-use raft::entry::{Entry, EntryKind, LogId};
+use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{Index, ReplicaId, Term};
+use raft::message::{AppendReply, Body, Message};
 use raft::quorum;
 use raft::ready::Ready;
 use raft::replica::{Replica, Role};
@@ -96,6 +98,23 @@ impl Checks {
                 None => self.first_commit(hosts, replica, entry, reached),
             }
         }
+    }
+
+    /// A message leaves a host: if it promises something, the disk holds it (rule 1).
+    pub fn promise(&self, disk: &Disk, message: &Message) {
+        let kept = match &message.body {
+            Body::VoteReply { granted: true } => {
+                let promised = HardState { term: message.term, vote: Some(message.to) };
+                disk.hard_state == promised || disk.hard_state.term > message.term
+            }
+            Body::Vote { .. } => {
+                let promised = HardState { term: message.term, vote: Some(message.from) };
+                disk.hard_state == promised || disk.hard_state.term > message.term
+            }
+            Body::AppendReply(AppendReply::Accepted { matched }) => *matched <= disk.last().index,
+            _ => true,
+        };
+        assert!(kept, "{message:?} leaves, and the disk has {:?} and a log up to {:?}", disk.hard_state, disk.last());
     }
 
     /// Somebody is the first to say that `entry` is committed: then it would survive all of a minority's disks.

@@ -102,7 +102,7 @@ impl World {
             982..986 => self.transfer(),
             986..990 => {
                 // A leader that goes on alone makes entries that have to go again.
-                let leader = self.leaders().first().copied().filter(|_| id.0 % 2 == 0);
+                let leader = self.leaders().first().copied().filter(|_| id.0.is_multiple_of(2));
                 self.cut_off.insert(leader.unwrap_or(id));
             }
             990..996 => self.cut_off.clear(),
@@ -258,6 +258,7 @@ impl World {
         replica.collect(&mut host.ready);
         let ready = std::mem::take(&mut host.ready);
         self.checks.answers(replica, &ready, &mut self.reached);
+        ready.send.iter().for_each(|message| self.checks.promise(&host.disk, message));
         self.network.extend(ready.send);
         self.fetches.extend(ready.fetch.into_iter().map(|fetch| (id, fetch)));
         for wanted in ready.snapshots {
@@ -289,6 +290,7 @@ impl World {
             hard_state: pending.hard_state,
             log_start: pending.log_start.as_ref().map(|start| start.0),
         };
+        pending.messages.iter().for_each(|message| self.checks.promise(&host.disk, message));
         self.network.extend(pending.messages);
         if persisted != Persisted::default() {
             self.tell(id, |replica, ready, _| replica.persisted(persisted, ready));
