@@ -16,10 +16,10 @@ use super::store_threads::{Read, Write};
 use super::{NodeError, NodeFacts, journal_task};
 use crate::store::{Cached, Store};
 use config::Settings;
-use engine_core::journal::Journal;
+use engine_core::journal::{Journal, SegmentId};
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::effects::StoreRead;
-use engine_core::shard::{Effects, Event, Query, Shard};
+use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
 use flume::{Receiver, Sender};
 use net::response::Response;
 use std::cell::{Cell, RefCell};
@@ -90,6 +90,8 @@ pub struct State {
     /// Persist numbers in flight, each with the batch that completes it.
     pub(super) unpersisted: VecDeque<(u64, u64)>,
     pub(super) spares_ordered: usize,
+    /// Segments that wait to be recycled.
+    pub(super) idle: Vec<SegmentId>,
     pub(super) clients: Clients,
     pub(super) peers: Peers,
     store_syncing: bool,
@@ -112,13 +114,15 @@ impl Core {
         reported: Sender<Result<(), NodeError>>,
     ) -> (Rc<Core>, Receiver<ToCore>) {
         let map = parts.facts.map.clone();
-        let recovered = Cell::new(Some((journal.open_batch(), reported)));
+        let open_batch = journal.open_batch();
+        let recovered = Cell::new(Some((open_batch, reported)));
         let state = State {
             shard,
             effects: Effects::default(),
             journal,
-            unpersisted: VecDeque::new(),
+            unpersisted: VecDeque::from([(RECOVERED, open_batch)]),
             spares_ordered: 0,
+            idle: Vec::new(),
             clients: Clients::default(),
             peers: Peers::new(&map, parts.facts.node, parts.index),
             store_syncing: false,

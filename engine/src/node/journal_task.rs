@@ -18,6 +18,9 @@ use std::time::Duration;
 /// After so long without a batch the last one is sealed, so that it can never be taken for a torn one.
 const SEAL_AFTER: Duration = Duration::from_millis(10);
 
+/// Idle segments kept to be recycled.
+const IDLE_MAX: usize = 2;
+
 /// Segment files kept open for reading old entries back.
 const OPEN_FILES_MAX: usize = 8;
 
@@ -63,15 +66,16 @@ pub async fn run(core: Rc<Core>) {
 
 /// Asks the helper for spares the journal wants, out of segments it needs no more.
 fn order_spares(core: &Core) {
-    let mut state = core.state.borrow_mut();
-    let mut idle = state.journal.reclaim();
+    let state = &mut *core.state.borrow_mut();
+    state.idle.extend(state.journal.reclaim());
     for _ in 0..state.journal.spares_wanted().saturating_sub(state.spares_ordered) {
         let id = state.journal.new_segment();
         state.spares_ordered += 1;
-        let old = idle.pop();
+        let old = state.idle.pop();
         core.spares.send(Spare::Make { id, old }).unwrap_or_else(|_| panic!("the helper of the spares is gone"));
     }
-    for id in idle {
+    // A segment falls idle long before the next spare is wanted: some wait for that.
+    for id in state.idle.drain(..state.idle.len().saturating_sub(IDLE_MAX)) {
         core.spares.send(Spare::Delete(id)).unwrap_or_else(|_| panic!("the helper of the spares is gone"));
     }
 }
@@ -87,11 +91,21 @@ pub async fn read_entries(
     let extents = core.state.borrow().journal.locate(group, from, last, bytes_max);
     let mut entries = Vec::with_capacity(extents.len());
     for extent in &extents {
-        let file = open(core, extent.segment).await.unwrap_or_else(|error| fail(core, &error));
+        let file = open(core, extent.segment).await;
+        // While this task waited, the entry may have been dropped and its segment recycled.
+        if core.state.borrow().journal.locate(group, extent.id.index, extent.id.index, 0) != [*extent] {
+            break;
+        }
+        let file = file.unwrap_or_else(|error| fail(core, &error));
         let bytes = file.read(extent.offset, extent.length as usize).await.unwrap_or_else(|error| fail(core, &error));
-        let entry = core.state.borrow().journal.decode_entry(extent, &bytes);
+        let (entry, stays) = {
+            let journal = &core.state.borrow().journal;
+            let stays = journal.locate(group, extent.id.index, extent.id.index, 0) == [*extent];
+            (journal.decode_entry(extent, &bytes), stays)
+        };
         match entry {
             Ok(entry) => entries.push(entry),
+            Err(_) if !stays => break,
             // Rot below the durable position: what this disk says can no longer be trusted.
             Err(damage) => {
                 tracing::error!(core = core.index, %group, ?damage, "a journal entry is damaged; stopping at once");

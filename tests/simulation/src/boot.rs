@@ -6,7 +6,7 @@ use crate::node::{Core, Process};
 use crate::world::{Checked, Violation, World};
 use engine_core::journal;
 use engine_core::recovery;
-use engine_core::shard::{Effects, Shard};
+use engine_core::shard::{Effects, RECOVERED, Shard};
 use engine_core::state_machine::StoredReplica;
 use std::collections::VecDeque;
 
@@ -64,13 +64,19 @@ impl World {
             created: state.created,
         };
         let stored = disks.store.replicas();
-        let starts = recovery::start(place, &mut journal, recovered.replicas, &stored)
+        let mut starts = recovery::start(place, &mut journal, recovered.replicas, &stored)
             .map_err(|error| wrong(error.to_string()))?;
         if let Some((group, finding)) = starts.findings.first() {
             return Err(wrong(format!("group {group}: {finding}")));
         }
         for new in &starts.create {
             disks.store.create_replica(new.group, new.replica, &new.membership);
+        }
+        for start in &mut starts.groups {
+            // How much of the log's end comes with recovery is a matter of bytes: the rest is read back when it is wanted.
+            let tail = &mut start.restored.tail;
+            let cut = self.random.between(0, 2 * tail.len() as u64) as usize;
+            tail.drain(..cut % (tail.len() + 1));
         }
         let place = Place { node, core, life: state.life };
         self.checker.starts(place, journal.open_batch(), &starts.groups);
@@ -79,9 +85,10 @@ impl World {
             shard: Shard::new(options, &self.plan.map, starts.groups),
             effects: Effects::default(),
             recovered: Some(journal.open_batch()),
+            unpersisted: VecDeque::from([(RECOVERED, journal.open_batch())]),
             journal,
-            unpersisted: VecDeque::new(),
             spares_ordered: 0,
+            idle: Vec::new(),
             stirred: 0,
             store_work: VecDeque::new(),
             store_busy: None,

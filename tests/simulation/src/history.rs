@@ -36,11 +36,6 @@ impl History {
         self.call(begun).did = Did::Nothing;
     }
 
-    /// What the operation is so far known to have done.
-    pub fn did(&self, begun: Begun) -> Did {
-        self.keys[&begun.key][begun.position].did
-    }
-
     fn call(&mut self, begun: Begun) -> &mut Call {
         &mut self.keys.get_mut(&begun.key).expect("it has begun")[begun.position]
     }

@@ -1,7 +1,7 @@
 //! A node: disks and stores that outlive its processes, and the process, if one runs.
 
 use crate::disk::Disk;
-use engine_core::journal::Journal;
+use engine_core::journal::{Journal, SegmentId};
 use engine_core::shard::{Effects, Shard};
 use engine_core::state_machine::ApplyRun;
 use engine_core::state_machine::model::Model;
@@ -59,6 +59,8 @@ pub struct Core {
     pub recovered: Option<u64>,
     /// Spares under way.
     pub spares_ordered: usize,
+    /// Segments that wait to be recycled.
+    pub idle: Vec<SegmentId>,
     /// How often the journal has had something to do.
     pub stirred: u64,
     /// Work for the store thread.

@@ -7,7 +7,7 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 30] = [
+pub const USUALLY: [&str; 31] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
@@ -35,6 +35,7 @@ pub const USUALLY: [&str; 30] = [
     "leaderships handed over",
     "logs compacted",
     "segments recycled",
+    "segments deleted",
     "entries fetched for peers",
     "entries replayed from the journal",
     "disk images checked",

@@ -14,6 +14,9 @@ use raft::ids::{GroupId, Index};
 /// After so long without a batch the last one is sealed.
 const SEAL_AFTER: u64 = 10_000;
 
+/// Idle segments kept to be recycled.
+const IDLE_MAX: usize = 2;
+
 /// Bytes of runs that are merged into one write of the store.
 const WRITE_BYTES_MAX: usize = 16 << 10;
 
@@ -206,13 +209,14 @@ impl World {
 
     fn order_spares(&mut self, place: Place) {
         let core = self.core(place);
-        let mut idle = core.journal.reclaim();
+        let reclaimed = core.journal.reclaim();
+        core.idle.extend(reclaimed);
         let wanted = core.journal.spares_wanted().saturating_sub(core.spares_ordered);
         for _ in 0..wanted {
             let core = self.core(place);
             let id = core.journal.new_segment();
             core.spares_ordered += 1;
-            let old = idle.pop();
+            let old = core.idle.pop();
             if old.is_some() {
                 self.totals.count("segments recycled");
             }
@@ -221,7 +225,10 @@ impl World {
             let took = self.random.tailed(low, high) * 3 + self.sync_extra(place.node);
             self.plan_in(took, Happening::Inside(place, Inside::SpareMade(id)));
         }
-        for id in idle {
+        let core = self.core(place);
+        let surplus: Vec<_> = core.idle.drain(..core.idle.len().saturating_sub(IDLE_MAX)).collect();
+        for id in surplus {
+            self.totals.count("segments deleted");
             self.disks(place).journal.delete(id);
         }
     }

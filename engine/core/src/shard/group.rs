@@ -80,7 +80,6 @@ pub(super) struct Group {
     store_durable: LogId,
     /// Bytes of entries appended since the log was last compacted, about.
     log_bytes: u64,
-    was_leader: bool,
     sync_asked_at: Index,
 }
 
@@ -118,7 +117,6 @@ impl Group {
             replaying: false,
             store_durable: applied,
             log_bytes: 0,
-            was_leader: false,
             sync_asked_at: applied_index,
         };
         if fresh && start.preferred == start.replica && start.serving == Serving::Whole {
@@ -173,7 +171,7 @@ impl Group {
             ProposeError::Transferring => Refused::NotLeader(None),
             ProposeError::Busy { .. } => Refused::Busy,
         })?;
-        self.waiting.write(id.index, ticket);
+        self.waiting.write(id, ticket);
         Ok(())
     }
 
@@ -230,11 +228,8 @@ impl Group {
             self.waiting.read_failed(token, Refused::NotLeader(leader), effects);
         }
         if std::mem::take(&mut ready.role_changed) {
-            let leads = self.leads();
-            if self.was_leader && !leads {
-                self.waiting.fail_writes(effects);
-            }
-            self.was_leader = leads;
+            // A turn may have seen more than one change: what counts is the term that each write was proposed in.
+            self.waiting.fail_writes(self.leads().then(|| self.replica.term()), effects);
         }
     }
 

@@ -3,7 +3,9 @@
 //! A turn is any number of `handle` calls and then one `finish`. `handle` steps the group concerned at
 //! once; `finish` lets every touched group emit what the turn has gathered (one AppendEntries per peer for
 //! many proposals), and moves it into the effects. Nothing that promises durability is among the effects
-//! before the persist number it belongs to has come back as [`Event::Persisted`] (rule 1).
+//! before the persist number it belongs to has come back as [`Event::Persisted`] (rule 1). A shard begins with
+//! [`RECOVERED`] outstanding: what its journal recovered may be known to no platter yet, so nothing is promised and
+//! nothing applied on the strength of it before the first batch of the journal's new life is durable.
 //!
 //! Lives on one core. Knows no socket, file, clock or thread; the same code runs in the simulation.
 
@@ -27,6 +29,10 @@ use raft::message::{Body, Message};
 use raft::ready::Ready;
 use raft::replica::Persisted;
 use std::collections::{BTreeMap, VecDeque};
+
+/// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
+/// when the shard was made.
+pub const RECOVERED: u64 = 0;
 
 /// Settings of a shard; times are in ticks of the raft clock.
 #[derive(Clone, Debug)]
@@ -74,6 +80,8 @@ pub struct Shard {
     /// What waits for the disk, in the order of its persist numbers.
     held: VecDeque<Held>,
     persist_number: u64,
+    /// [`RECOVERED`] has come back.
+    recovered: bool,
     next_token: u64,
     apply_bytes: usize,
     draining: bool,
@@ -95,14 +103,20 @@ struct Held {
 impl Shard {
     /// The shard of a core that holds `starts`, under the routing of `map`.
     pub fn new(options: Options, map: &ClusterMap, starts: Vec<GroupStart>) -> Shard {
-        let groups = starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
+        let groups: BTreeMap<GroupId, Group> =
+            starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
+        let waits = |group: &GroupId| {
+            let (messages, persisted) = (Vec::new(), Persisted::default());
+            Held { number: RECOVERED, group: *group, messages, persisted }
+        };
         Shard {
             ring: map.ring(),
             options,
+            held: groups.keys().map(waits).collect(),
             groups,
             touched: Vec::new(),
-            held: VecDeque::new(),
-            persist_number: 0,
+            persist_number: RECOVERED,
+            recovered: false,
             next_token: 0,
             apply_bytes: 0,
             draining: false,
@@ -122,14 +136,16 @@ impl Shard {
             Event::Read { ticket, group, query, stale } => self.read(ticket, group, query, stale, effects),
             Event::Persisted { through } => self.persisted(through, effects),
             Event::Applied { run, bytes } => {
+                let was_full = self.apply_bytes >= self.options.apply_bytes_max;
                 self.apply_bytes = self.apply_bytes.checked_sub(bytes).expect("a run is applied once");
                 if let Some(group) = self.touch(run.group) {
                     group.applied(run, effects);
                 }
-                // Room in the store's queue may let any group go on.
-                let lagging: Vec<GroupId> =
-                    self.groups.iter().filter(|(_, group)| group.has_unapplied()).map(|(id, _)| *id).collect();
-                self.touched.extend(lagging);
+                if was_full {
+                    // Room in the store's queue may let any group go on.
+                    let lagging = self.groups.iter().filter(|(_, group)| group.has_unapplied()).map(|(id, _)| *id);
+                    self.touched.extend(lagging);
+                }
             }
             Event::Fetched { group, peer, entries } => {
                 if let Some(group) = self.touch(group) {
@@ -198,7 +214,7 @@ impl Shard {
             effects.fetch.extend(ready.fetch.drain(..).map(|fetch| (id, fetch)));
             effects.snapshots.extend(ready.snapshots.drain(..).map(|wanted| (id, wanted)));
             group.settle(ready, effects);
-            if self.apply_bytes < self.options.apply_bytes_max {
+            if self.recovered && self.apply_bytes < self.options.apply_bytes_max {
                 self.apply_bytes += group.hand_to_store(&self.options, effects);
             }
             self.scratch.commit = None;
@@ -280,6 +296,7 @@ impl Shard {
 
     fn persisted(&mut self, through: u64, effects: &mut Effects) {
         assert!(through <= self.persist_number, "{through} was never handed out, {} was", self.persist_number);
+        self.recovered = true;
         while self.held.front().is_some_and(|held| held.number <= through) {
             let held = self.held.pop_front().expect("there is a front");
             effects.messages.extend(held.messages.into_iter().map(|message| (held.group, message)));

@@ -8,13 +8,15 @@
 use super::effects::{Answer, Effects, Refused, StoreRead};
 use super::event::{Query, Ticket};
 use crate::command::Outcome;
-use raft::ids::{GroupId, Index};
+use raft::entry::LogId;
+use raft::ids::{GroupId, Index, Term};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The requests of one group. Bounded by `waiting_max` of the shard's options, as each holds a query's bytes.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    writes: VecDeque<(Index, Ticket)>,
+    /// With the term they were proposed in: an index alone may come to hold somebody else's entry.
+    writes: VecDeque<(LogId, Ticket)>,
     unconfirmed: BTreeMap<u64, (Ticket, Query)>,
     confirmed: VecDeque<(Index, Ticket, Query)>,
 }
@@ -30,10 +32,11 @@ impl Waiting {
         !self.writes.is_empty()
     }
 
-    /// A write was proposed at `index`.
-    pub fn write(&mut self, index: Index, ticket: Ticket) {
-        assert!(self.writes.back().is_none_or(|(last, _)| *last < index), "proposals come in order, {index} did not");
-        self.writes.push_back((index, ticket));
+    /// A write was proposed as the entry `id`.
+    pub fn write(&mut self, id: LogId, ticket: Ticket) {
+        let in_order = self.writes.back().is_none_or(|(last, _)| last.index < id.index && last.term <= id.term);
+        assert!(in_order, "proposals come in order, {id:?} did not");
+        self.writes.push_back((id, ticket));
     }
 
     /// A read was given to the group under `token`.
@@ -62,11 +65,11 @@ impl Waiting {
     pub fn applied(&mut self, group: GroupId, applied: Index, outcomes: Vec<(Index, Outcome)>, effects: &mut Effects) {
         for (index, outcome) in outcomes {
             match self.writes.front() {
-                Some((waiting, ticket)) if *waiting == index => {
+                Some((waiting, ticket)) if waiting.index == index => {
                     effects.answers.push((*ticket, Answer::Outcome(outcome)));
                     self.writes.pop_front();
                 }
-                Some((waiting, _)) => assert!(*waiting > index, "the answer of entry {waiting} was passed over"),
+                Some((waiting, _)) => assert!(waiting.index > index, "the answer of {waiting:?} was passed over"),
                 None => {}
             }
         }
@@ -81,9 +84,11 @@ impl Waiting {
         self.confirmed = later;
     }
 
-    /// Leadership is lost: nobody here can tell what becomes of the writes.
-    pub fn fail_writes(&mut self, effects: &mut Effects) {
-        for (_, ticket) in self.writes.drain(..) {
+    /// Leadership is lost, or was and is regained in the term `leads`: nobody here can tell what becomes of the writes of
+    /// another term.
+    pub fn fail_writes(&mut self, leads: Option<Term>, effects: &mut Effects) {
+        let theirs = self.writes.partition_point(|(id, _)| leads != Some(id.term));
+        for (_, ticket) in self.writes.drain(..theirs) {
             effects.answers.push((ticket, Answer::Refused(Refused::OutcomeUnknown)));
         }
     }
