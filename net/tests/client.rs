@@ -618,6 +618,23 @@ fn too_many_requests_are_refused_as_not_applied() {
 }
 
 #[test]
+fn requests_are_counted_until_their_completions_are_taken() {
+    let mut world = World::with_session(options(), 1);
+    let key = world.key_of(1);
+    assert_eq!(world.core.in_flight(), 0);
+    world.get(&key);
+    world.submit(Request::Scan(ScanOptions::prefix(b"", 5)));
+    assert_eq!(world.core.in_flight(), 2, "the parts of a scan are not counted");
+    for asked in world.asked() {
+        let page = Response::Page { entries: vec![], more: false };
+        world.answer(&asked, if asked.kind == Kind::Read { &Response::Value(None) } else { &page });
+    }
+    assert_eq!(world.core.in_flight(), 2);
+    assert!(world.completion().is_some() && world.completion().is_some());
+    assert_eq!(world.core.in_flight(), 0);
+}
+
+#[test]
 fn request_too_large_for_a_frame_is_refused_by_name() {
     let mut world = World::new(options());
     let id = world.put(b"key", &vec![0; 5 << 20]);

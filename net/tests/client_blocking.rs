@@ -14,9 +14,15 @@ use std::time::{Duration, Instant};
 /// Serves connections, each on a thread, until it is told to stop. Every `drop_every`-th receive ends its connection,
 /// what it brought executed but not answered.
 fn node(drop_every: Option<u64>) -> (String, JoinHandle<State>) {
+    node_waiting_for(drop_every, &[])
+}
+
+fn node_waiting_for(drop_every: Option<u64>, waiting_for: &[&str]) -> (String, JoinHandle<State>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let state = Arc::new(Mutex::new(State::new(&address)));
+    let mut state = State::new(&address);
+    state.waiting_for = waiting_for.iter().map(|name| (*name).to_owned()).collect();
+    let state = Arc::new(Mutex::new(state));
     let thread = std::thread::spawn(move || {
         let mut lines = Vec::new();
         while !state.lock().unwrap().stopped {
@@ -39,12 +45,13 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>, drop_every: Option<u64>, o
             (line.feed(&mut state, &buffer[..count]), state.stopped)
         };
         receives += 1;
-        if drop_every.is_some_and(|every| receives % every == 0) || stream.write_all(&out).is_err() {
-            break;
-        }
         if stopped {
+            let _ = stream.write_all(&out);
             // Wakes the thread that accepts, so that it sees it too.
             let _ = TcpStream::connect(own);
+            break;
+        }
+        if drop_every.is_some_and(|every| receives % every == 0) || stream.write_all(&out).is_err() {
             break;
         }
     }
@@ -117,6 +124,23 @@ fn pipelined_writes_happen_once_over_connections_that_break() {
     let state = thread.join().unwrap();
     assert_eq!(state.writes, u64::from(total), "every write is executed exactly once");
     assert!(state.duplicates > 0, "no retry ever met its first attempt: the test tests nothing");
+}
+
+#[test]
+fn cluster_that_is_not_formed_says_whom_it_waits_for() {
+    let (address, thread) = node_waiting_for(None, &["n2", "n3"]);
+    let mut client = client(&address);
+    client.set_timeout(Duration::from_millis(200));
+    let status = client.status().unwrap();
+    assert_eq!((status.map.is_none(), status.waiting_for), (true, vec!["n2".to_owned(), "n3".to_owned()]));
+    assert_eq!((status.nodes[0].name.as_str(), status.nodes[0].reachable()), ("n1", true));
+    let waiting_for = vec!["n2".to_owned(), "n3".to_owned()];
+    assert_eq!(client.put_blind(b"key", b"value"), Err(ClientError::NotFormed { waiting_for: waiting_for.clone() }));
+    assert_eq!(client.get(b"key"), Err(ClientError::NotFormed { waiting_for }));
+    client.set_timeout(Duration::from_secs(5));
+    client.stop(&address, true).unwrap();
+    drop(client);
+    thread.join().unwrap();
 }
 
 #[test]

@@ -76,8 +76,7 @@ impl Client {
         self.core.submit(request, self.timeout, self.started.elapsed())
     }
 
-    /// Requests submitted whose completions [`Client::poll`] has not returned yet (the client's own, like the fetch of
-    /// the map, are counted while they run).
+    /// Requests submitted whose completions [`Client::poll`] has not returned yet.
     pub fn in_flight(&self) -> usize {
         self.core.in_flight() + self.completions.len()
     }

@@ -47,6 +47,8 @@ pub struct Core {
     pub(super) sessions: Sessions,
     pub(super) pending: PendingTable,
     pub(super) pending_bytes: usize,
+    /// Those of them that were submitted: the rest the client asks for its own sake.
+    submitted: usize,
     pub(super) pausing: BinaryHeap<Reverse<(Duration, Ticket)>>,
     /// Deadlines are looked at together, at the earliest of them: nearly all requests are answered long before.
     pub(super) sweep_at: Duration,
@@ -84,6 +86,7 @@ impl Core {
             sessions: Sessions::new(),
             pending: PendingTable::default(),
             pending_bytes: 0,
+            submitted: 0,
             pausing: BinaryHeap::new(),
             sweep_at: Duration::MAX,
             connections: BTreeMap::new(),
@@ -109,6 +112,7 @@ impl Core {
             }
         };
         self.pending_bytes += bytes;
+        self.submitted += 1;
         let ticket = self.start(Pending::new(Some(id), work, self.now + timeout, bytes));
         self.dispatch(ticket);
         id
@@ -152,9 +156,9 @@ impl Core {
         self.completions.pop_front()
     }
 
-    /// Requests submitted, their completions not taken yet; the client's own among them.
+    /// Requests submitted whose completions have not been taken yet.
     pub fn in_flight(&self) -> usize {
-        self.pending.len() + self.completions.len()
+        self.submitted + self.completions.len()
     }
 
     /// How long opening a connection may take.
@@ -251,6 +255,7 @@ impl Core {
             _ => {}
         }
         if let Some(id) = pending.id {
+            self.submitted -= 1;
             self.completions.push_back(Completion { id, result });
         }
     }

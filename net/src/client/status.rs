@@ -45,9 +45,7 @@ impl Client {
         let endpoints: Vec<String> = self.endpoints().to_vec();
         let asked: Vec<Target> = endpoints.iter().map(|address| Target::Address(address.clone())).collect();
         // Any endpoint that belongs to a formed cluster is enough: the rest is not waited for.
-        let formed = |answer: &Result<NodeStatus, ClientError>| {
-            answer.as_ref().is_ok_and(|status| status.waiting_for.is_empty())
-        };
+        let formed = |answer: &Result<NodeStatus, ClientError>| answer.as_ref().is_ok_and(|status| status.epoch > 0);
         let answers = self.ask(asked, formed);
         if answers.iter().flatten().any(formed) {
             let map = self.map()?;

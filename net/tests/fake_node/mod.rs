@@ -22,6 +22,8 @@ pub struct State {
     pub writes: u64,
     pub duplicates: u64,
     pub stopped: bool,
+    /// Not formed yet, and waiting for these.
+    pub waiting_for: Vec<String>,
 }
 
 /// One connection of it.
@@ -41,7 +43,7 @@ impl State {
         };
         let map = ClusterMap::founded(&blueprint.record(&[(9, 1)]));
         let (data, executed) = (BTreeMap::new(), BTreeSet::new());
-        State { map, data, executed, writes: 0, duplicates: 0, stopped: false }
+        State { map, data, executed, writes: 0, duplicates: 0, stopped: false, waiting_for: Vec::new() }
     }
 
     fn write(&mut self, body: &[u8]) -> Response {
@@ -89,6 +91,9 @@ impl State {
 
     fn answer(&mut self, kind: Option<Kind>, group: u32, body: &[u8]) -> Response {
         match kind {
+            Some(Kind::Write | Kind::Read | Kind::Routing) if !self.waiting_for.is_empty() => {
+                Response::Refused(Refusal::NotFormed { waiting_for: self.waiting_for.clone() })
+            }
             Some(Kind::Write) => self.write(body),
             Some(Kind::Read) => Response::Value(self.data.get(&*request::read(body).unwrap().key).cloned()),
             Some(Kind::Scan) => {
@@ -108,7 +113,13 @@ impl State {
                 Response::Page { entries, more }
             }
             Some(Kind::Routing) => Response::Map(self.map.encode()),
-            Some(Kind::Status) => Response::Status(NodeStatus { name: "n1".to_owned(), ..NodeStatus::default() }),
+            Some(Kind::Status) if !self.waiting_for.is_empty() => {
+                let waiting_for = self.waiting_for.clone();
+                Response::Status(NodeStatus { name: "n1".to_owned(), waiting_for, ..NodeStatus::default() })
+            }
+            Some(Kind::Status) => {
+                Response::Status(NodeStatus { name: "n1".to_owned(), epoch: self.map.epoch, ..NodeStatus::default() })
+            }
             Some(Kind::Stop) => {
                 self.stopped = true;
                 Response::Done
