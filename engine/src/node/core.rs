@@ -29,9 +29,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a node that stops waits for its leaderships to move.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
-
 /// Reads answered from the block cache in one turn before the sockets are looked at again.
 const FLUSH_EVERY: usize = 512;
 
@@ -256,10 +253,10 @@ impl Core {
     }
 
     async fn drain(self: Rc<Self>) {
-        let ticks_max = DRAIN_PATIENCE.as_millis() / self.facts.tick.as_millis().max(1);
+        let ticks_max = self.settings.node.drain_timeout.as_millis() / self.facts.tick.as_millis().max(1);
         self.handle(Event::Drain);
         for _ in 0..ticks_max {
-            if self.state.borrow().shard.led() == 0 {
+            if self.state.borrow().shard.to_hand_over() == 0 {
                 break;
             }
             runtime::sleep(self.facts.tick).await;

@@ -335,12 +335,17 @@ impl Group {
         }
     }
 
+    /// The voter that lacks least of those heard of lately, if this replica leads.
+    pub(super) fn successor(&self) -> Option<ReplicaId> {
+        let fit = self.replica.peers().filter(|peer| peer.active && !peer.learner);
+        fit.max_by_key(|peer| peer.matched).map(|peer| peer.id)
+    }
+
     /// Moves leadership to the voter that lacks least.
     pub(super) fn hand_over(&mut self) {
-        let best = self.replica.peers().filter(|peer| peer.active && !peer.learner).max_by_key(|peer| peer.matched);
-        if let Some(best) = best.map(|peer| peer.id) {
+        if let Some(successor) = self.successor() {
             // One transfer at a time; a later tick asks again if this one gives up.
-            let _ = self.replica.transfer_leadership(best, &mut self.ready);
+            let _ = self.replica.transfer_leadership(successor, &mut self.ready);
         }
     }
 

@@ -240,6 +240,11 @@ impl Shard {
         self.groups.values().filter(|group| group.leads()).count()
     }
 
+    /// How many groups this core leads that somebody else could lead: a voter was heard of lately.
+    pub fn to_hand_over(&self) -> usize {
+        self.groups.values().filter(|group| group.successor().is_some()).count()
+    }
+
     /// Whether every group has applied what was committed when the node started.
     pub fn caught_up(&self) -> bool {
         self.groups.values().all(|group| !group.has_unapplied())
