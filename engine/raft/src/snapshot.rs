@@ -115,3 +115,74 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Entry, EntryKind, HardState};
+    use crate::ids::{Index, Term};
+    use crate::membership::Membership;
+    use crate::options::{Options, Restored};
+
+    fn follower() -> Replica {
+        let options = Options {
+            id: ReplicaId(1),
+            seed: 1,
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            inflight_messages_max: 4,
+            inflight_bytes_max: 1_000,
+            append_bytes_max: 1_000,
+            window_bytes_max: 1_000,
+            uncommitted_bytes_max: 1_000,
+            may_campaign: true,
+        };
+        let entry = |index| Entry { term: Term(2), index: Index(index), kind: EntryKind::Noop, payload: [].into() };
+        let restored = Restored {
+            hard_state: HardState { term: Term(2), vote: None },
+            log_start: LogId::default(),
+            membership: membership(),
+            terms: vec![(Index(1), Term(2))],
+            last: Index(6),
+            memberships: vec![],
+            tail: (1..=6).map(entry).collect(),
+            applied: Index(2),
+        };
+        Replica::new(options, restored)
+    }
+
+    fn membership() -> Membership {
+        Membership::new(&[ReplicaId(1), ReplicaId(2), ReplicaId(3)], &[]).expect("three voters")
+    }
+
+    fn install(replica: &mut Replica, term: u64, index: u64) -> Ready {
+        let mut ready = Ready::default();
+        let last = LogId { term: Term(term), index: Index(index) };
+        replica.snapshot_installed(SnapshotInstalled { last, membership: membership() }, &mut ready);
+        ready
+    }
+
+    #[test]
+    fn a_snapshot_of_an_entry_of_the_log_leaves_what_follows() {
+        let mut replica = follower();
+        let ready = install(&mut replica, 2, 4);
+        assert_eq!(ready.log_start, None);
+        assert_eq!((replica.last().index, replica.commit(), replica.applied_index()), (Index(6), Index(4), Index(4)));
+        assert_eq!(replica.compact(Index(4)).index, Index(4));
+    }
+
+    #[test]
+    fn a_snapshot_that_contradicts_the_log_replaces_it() {
+        let mut replica = follower();
+        let ready = install(&mut replica, 3, 4);
+        let start = LogId { term: Term(3), index: Index(4) };
+        assert_eq!(ready.log_start, Some(start));
+        assert_eq!((replica.last(), replica.log_start(), replica.durable()), (start, start, Index(4)));
+    }
+
+    #[test]
+    #[should_panic(expected = "took the store from 2 back")]
+    fn a_snapshot_never_takes_the_store_back() {
+        install(&mut follower(), 2, 1);
+    }
+}
