@@ -139,13 +139,18 @@ fn sessions_make_room_across_a_restart() {
     let opens: Vec<_> = (0..SESSIONS_MAX as u128).map(|id| open_session(1, id)).collect();
     pair.commands(1, &opens);
     let mut pair = pair.reopen(directory.path());
-    // One used since, so that the oldest use is partly in memory and partly on the disk.
-    let outcomes = pair.commands(1, &[open_session(1, 5), open_session(1, 1 << 100), open_session(1, 1 << 101)]);
+    // One is used first, so that the oldest use is partly in memory and partly on the disk; then so many are opened
+    // that room is made twice in one batch.
+    let more = SESSIONS_EVICTED_AT_ONCE as u128 + 2;
+    let commands: Vec<_> =
+        std::iter::once(5).chain((0..more).map(|id| id + (1 << 100))).map(|id| open_session(1, id)).collect();
+    let outcomes = pair.commands(1, &commands);
     assert_eq!(outcomes[0], Outcome::Opened { session: Index(6) });
     pair.compare();
     let held = pair.store.sessions(GroupId(1)).unwrap();
     assert_eq!(held.len(), SESSIONS_MAX - SESSIONS_EVICTED_AT_ONCE + 2);
     assert!(held.iter().any(|(key, _)| key.client.0 == 5), "the one just used stays");
+    pair.reopen(directory.path()).compare();
 }
 
 #[test]

@@ -59,6 +59,32 @@ fn what_is_applied_survives_the_death_of_the_process() {
 }
 
 #[test]
+fn a_hole_in_the_log_takes_everything_behind_it() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1]);
+    let mut client = pair.client(1, 1);
+    // Enough for several of the log's blocks of 32 KiB: RocksDB could find its way behind the hole.
+    for key in 0..50u8 {
+        pair.commands(1, &[client.next(put(&[key], &[7; 4000]))]);
+    }
+    drop(pair);
+    let logs = files(directory.path(), "log");
+    let log = logs.last().unwrap();
+    let mut bytes = fs::read(log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 16].fill(0);
+    fs::write(log, bytes).unwrap();
+    let store = open(directory.path());
+    // Entry 1 opened the session, entry n put key n - 2.
+    let applied = store.replicas().unwrap()[0].applied.index.0;
+    assert!((10..40).contains(&applied), "{applied}");
+    for key in 0..50u8 {
+        let there = store.get(GroupId(1), &[key]).unwrap().is_some();
+        assert_eq!(there, u64::from(key) + 2 <= applied, "key {key}, applied {applied}");
+    }
+}
+
+#[test]
 fn a_second_process_is_turned_away() {
     let directory = tempdir().unwrap();
     let _store = open(directory.path());
@@ -156,6 +182,19 @@ fn a_directory_that_cannot_be_made_is_named() {
     let error = Store::open(&options(&file.join("store"))).unwrap_err();
     assert!(matches!(error, StoreError::CannotOpen { .. }), "{error:?}");
     assert!(error.to_string().contains("file/store"), "{error}");
+}
+
+#[test]
+fn a_replaced_replica_leaves_nothing_behind() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1]);
+    let mut client = pair.client(1, 1);
+    pair.commands(1, &[client.next(put(b"k", b"v"))]);
+    pair.store.create_replica(GroupId(1), ReplicaId(8), b"new").unwrap();
+    drop(pair);
+    let db = rocksdb::DB::open_default(directory.path()).unwrap();
+    let kinds: Vec<u8> = db.iterator(rocksdb::IteratorMode::Start).map(|record| record.unwrap().0[0]).collect();
+    assert_eq!(kinds, [0, 1, 3, 4], "format, next generation, replica and applied, no data and no session");
 }
 
 #[test]

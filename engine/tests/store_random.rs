@@ -11,6 +11,7 @@ use proptest::sample;
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId};
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use store_support::{Pair, found, open_session};
 use tempfile::{TempDir, tempdir};
@@ -23,8 +24,11 @@ enum Step {
     Apply(Vec<(usize, Vec<EntrySpec>)>),
     Sync,
     Restart,
-    /// The tail of the log since the last sync is lost from some point on.
-    PowerCut(sample::Index),
+    /// Of the log since the last sync everything is lost from some point on, or, if torn, only the bytes there.
+    PowerCut {
+        at: sample::Index,
+        torn: bool,
+    },
     Replace(usize),
 }
 
@@ -95,7 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => prop::collection::vec(run, 1..4).prop_map(Step::Apply),
         3 => Just(Step::Sync),
         1 => Just(Step::Restart),
-        3 => any::<sample::Index>().prop_map(Step::PowerCut),
+        4 => (any::<sample::Index>(), any::<bool>()).prop_map(|(at, torn)| Step::PowerCut { at, torn }),
         1 => (0..GROUPS.len()).prop_map(Step::Replace),
     ]
 }
@@ -154,7 +158,7 @@ impl World {
                 let model = self.close();
                 self.open(model);
             }
-            Step::PowerCut(at) => self.power_cut(at),
+            Step::PowerCut { at, torn } => self.power_cut(at, *torn),
             Step::Replace(group) => {
                 self.replacements += 1;
                 let (group, replica) = (GroupId(GROUPS[*group]), ReplicaId::new(1, self.replacements));
@@ -195,12 +199,19 @@ impl World {
         self.pair = Some(Pair { applier: store.applier(), store, model });
     }
 
-    fn power_cut(&mut self, at: &sample::Index) {
+    fn power_cut(&mut self, at: &sample::Index, torn: bool) {
         let mut model = self.close();
         let (newest, length) = newest_log(self.directory.path());
         let safe = if newest == self.synced.0 { self.synced.1 } else { 0 };
         let cut = safe + at.index((length - safe) as usize + 1) as u64;
-        OpenOptions::new().write(true).open(&newest).expect("the log").set_len(cut).expect("a cut");
+        let log = OpenOptions::new().write(true).open(&newest).expect("the log");
+        if torn {
+            // Pages reach the disk in any order: a hole, and sound records behind it.
+            let hole = (length - cut).min(64);
+            log.write_all_at(&[0; 64][..hole as usize], cut).expect("a hole");
+        } else {
+            log.set_len(cut).expect("a cut");
+        }
         let store = open(self.directory.path());
         let found = store.replicas().expect("the replicas");
         let kept = self.history.iter().rposition(|past| *past == found);
