@@ -188,6 +188,24 @@ fn write_without_an_answer_from_a_live_node_is_of_unknown_outcome_at_its_deadlin
 }
 
 #[test]
+fn late_answer_is_not_taken_for_that_of_a_later_request() {
+    let mut world = World::with_session(ClientOptions { silence_timeout: TIMEOUT * 2, ..options() }, 1);
+    let key = world.key_of(1);
+    let first = world.get(&key);
+    let late = world.one();
+    let (done, result) = world.completion_within(TIMEOUT + MOMENT);
+    assert!(done == first && matches!(result, Err(ClientError::Unavailable { .. })), "{result:?}");
+    let second = world.get(&key);
+    let asked = world.one();
+    assert_eq!(asked.id as u32, late.id as u32, "it takes the slot of the first, on the same connection");
+    assert_eq!(asked.connection, late.connection);
+    world.answer(&late, &Response::Value(Some(b"late".to_vec())));
+    assert_eq!(world.completion(), None);
+    world.answer(&asked, &Response::Value(Some(b"right".to_vec())));
+    assert_eq!(world.completion(), Some((second, Ok(Answer::Value(Some(b"right".to_vec()))))));
+}
+
+#[test]
 fn write_that_was_never_sent_was_not_applied() {
     let mut world = World::with_session(options(), 1);
     let key = world.key_of(2);

@@ -148,19 +148,19 @@ fn cut_batch_ends_with_an_error() {
 
 #[test]
 fn unknown_kind_of_entry_is_an_error_of_its_group() {
-    let (bytes, _) = encoded(&[(GroupId(9), append(vec![entry(5, b"payload")]))]);
-    let mut body = bytes[HEADER_BYTES..].to_vec();
-    let kinds: Vec<usize> = (0..body.len())
-        .filter(|at| {
-            let mut changed = body.clone();
-            changed[*at] = 3;
-            body[*at] == EntryKind::Command as u8
-                && decode(&changed).next() == Some(Err(PeerError::Message { group: GroupId(9) }))
-        })
-        .collect();
-    assert!(!kinds.is_empty(), "no byte holds the kind");
-    body[kinds[0]] = EntryKind::Noop as u8;
-    assert!(decode(&body).next().is_some());
+    let of_kind = |kind| {
+        let entry = Entry { kind, ..entry(5, b"payload") };
+        encoded(&[(GroupId(9), append(vec![entry]))]).0[HEADER_BYTES..].to_vec()
+    };
+    let (mut body, noop) = (of_kind(EntryKind::Command), of_kind(EntryKind::Noop));
+    // The one byte in which the two differ is the kind.
+    let differ: Vec<usize> = (0..body.len()).filter(|at| body[*at] != noop[*at]).collect();
+    assert_eq!(differ.len(), 1);
+    for kind in 3..=255 {
+        body[differ[0]] = kind;
+        let unknown = Err(PeerError::Message { group: GroupId(9) });
+        assert_eq!(decode(&body).collect::<Vec<_>>(), [unknown], "kind {kind}");
+    }
 }
 
 #[test]
