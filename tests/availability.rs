@@ -53,6 +53,7 @@ fn gap_around(cluster: &mut LocalCluster, act: impl FnOnce(&mut LocalCluster)) -
     writer.wait_for_more(WRITES, START_PATIENCE);
     let written = writer.stop();
     let gap = in_election_timeouts(written.longest_gap_since(begun));
+    println!("{} acknowledged writes", written.count());
     written.assert_all_there(&cluster.endpoints());
     gap
 }

@@ -12,7 +12,7 @@ mod harness;
 #[path = "availability/writer.rs"]
 mod writer;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use harness::{LocalCluster, START_PATIENCE, eventually, kvctl, start};
 use writer::Writer;
@@ -50,6 +50,7 @@ fn all_nodes_killed_again_and_again_lose_nothing() {
 fn cycle_of(cluster: &mut LocalCluster, victims: &[usize], cycle: u64) -> usize {
     let writer = Writer::start(&cluster.endpoints());
     writer.wait_for_more(WRITES_MIN, PATIENCE);
+    let begun = Instant::now();
     for victim in victims {
         cluster.kill(*victim).expect("killed");
     }
@@ -67,7 +68,8 @@ fn cycle_of(cluster: &mut LocalCluster, victims: &[usize], cycle: u64) -> usize 
     written.assert_all_there(&[cluster.nodes[other].address.clone()]);
     cluster.wait_ready(PATIENCE).expect("ready");
     let killed: Vec<&str> = victims.iter().map(|victim| cluster.nodes[*victim].name.as_str()).collect();
-    println!("cycle {cycle}: killed {killed:?}, {} acknowledged writes, 0 lost", written.count());
+    let gap = written.longest_gap_since(begun).as_millis();
+    println!("cycle {cycle}: killed {killed:?}, {} acknowledged writes, 0 lost, {gap} ms stall", written.count());
     written.count()
 }
 

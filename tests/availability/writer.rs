@@ -18,6 +18,9 @@ const DEPTH: usize = 32;
 /// Longer than any stall that a suite allows.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long one wait for answers is; the client ends every request by its own timeout.
+const POLL: Duration = Duration::from_secs(1);
+
 /// A writer at work.
 pub struct Writer {
     acknowledged: Arc<AtomicUsize>,
@@ -78,12 +81,13 @@ fn write(endpoints: &[String], count: &AtomicUsize, stop: &AtomicBool) -> Writte
         if under_way.is_empty() {
             return written;
         }
-        let completion = client.next_completion();
-        let Some(number) = under_way.remove(&completion.id) else { continue };
-        // A write that was refused, or never answered, promises nothing.
-        if completion.result.is_ok() {
-            written.acknowledged.push((number, Instant::now()));
-            count.fetch_add(1, Ordering::Relaxed);
+        for completion in client.poll(POLL) {
+            let Some(number) = under_way.remove(&completion.id) else { continue };
+            // A write that was refused, or never answered, promises nothing.
+            if completion.result.is_ok() {
+                written.acknowledged.push((number, Instant::now()));
+                count.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -115,11 +119,12 @@ impl Written {
             if under_way.is_empty() {
                 break;
             }
-            let completion = client.next_completion();
-            let Some(number) = under_way.remove(&completion.id) else { continue };
-            match completion.result.expect("a read") {
-                Answer::Value(Some(value)) if value == self.value(number) => {}
-                other => lost.push((number, other)),
+            for completion in client.poll(POLL) {
+                let Some(number) = under_way.remove(&completion.id) else { continue };
+                match completion.result.expect("a read") {
+                    Answer::Value(Some(value)) if value == self.value(number) => {}
+                    other => lost.push((number, other)),
+                }
             }
         }
         assert!(

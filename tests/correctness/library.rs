@@ -90,7 +90,7 @@ fn pages_of_a_scan_join_without_gap_or_overlap() {
     let mut options = ScanOptions::prefix(prefix.as_bytes(), 7);
     let mut found = Vec::new();
     loop {
-        let page = client.scan(&options).expect("a page");
+        let page = client.scan(options.clone()).expect("a page");
         found.extend(page.entries.iter().map(|(key, _)| key.clone()));
         match page.next_start() {
             Some(start) => options.start = start,

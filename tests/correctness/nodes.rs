@@ -48,9 +48,9 @@ fn a_stopped_node_is_started_again_by_its_data_directory() {
 #[test]
 fn before_all_nodes_are_there_status_says_who_is_missing() {
     let port = free_port().expect("a port");
-    let nobody = free_port().expect("a port");
+    let [second, third] = [(), ()].map(|()| free_port().expect("a port"));
     let data = scratch("forming-alone").join("n1");
-    let list = format!("n1=127.0.0.1:{port},n2=127.0.0.1:{nobody},n3=127.0.0.1:{nobody}");
+    let list = format!("n1=127.0.0.1:{port},n2=127.0.0.1:{second},n3=127.0.0.1:{third}");
     let listen = format!("127.0.0.1:{port}");
     let admin = format!("127.0.0.1:{}", free_port().expect("a port"));
     let mut alone = Command::new(env!("CARGO_BIN_EXE_kvd"))
@@ -123,12 +123,18 @@ fn the_number_of_shards_is_fixed_in_the_data_directory() {
     let mut cluster = start("shards-fixed", &[1, 1, 1]);
     terminate(&mut cluster, 0);
     let node = &cluster.nodes[0];
-    let list: Vec<String> = cluster.nodes.iter().map(|node| format!("{}={}", node.name, node.address)).collect();
+    let [_, second, third] = &cluster.nodes[..] else { panic!("three nodes") };
+    let list = |names: [&str; 3]| {
+        let nodes = names.iter().zip([node, second, third]);
+        nodes.map(|(name, node)| format!("{name}={}", node.address)).collect::<Vec<_>>().join(",")
+    };
     let base = ["run", "--listen", &node.address, "--admin", &node.admin, "--data", node.data.to_str().expect("text")];
-    let rest = ["--nodes", &list.join(","), "--groups", "4", "--replication", "3"];
-    let shards = refused(&[&base[..], &rest[..], &["--name", "n1", "--shards", "2"][..]].concat());
+    let rest = ["--groups", "4", "--replication", "3", "--nodes"];
+    let own = list(["n1", "n2", "n3"]);
+    let shards = refused(&[&base[..], &rest[..], &[&own, "--name", "n1", "--shards", "2"][..]].concat());
     assert!(shards.contains("shard"), "{shards}");
-    let name = refused(&[&base[..], &rest[..], &["--name", "n2", "--shards", "1"][..]].concat());
+    let other = list(["n2", "n1", "n3"]);
+    let name = refused(&[&base[..], &rest[..], &[&other, "--name", "n2", "--shards", "1"][..]].concat());
     assert!(name.contains("n1"), "it says whose the directory is: {name}");
 }
 

@@ -43,15 +43,17 @@ fn serves(shards: &[u16]) {
 }
 
 #[test]
-fn leaders_are_spread_over_the_nodes() {
-    let cluster = start("spread", &[1, 1, 1]);
+fn replicas_are_spread_over_the_nodes() {
+    let cluster = start("spread", &[1, 1, 1, 1]);
     let status = kvctl(&cluster.endpoints(), &["status", "-o", "json"]).exits(0).json();
-    let mut led = std::collections::BTreeMap::new();
+    let mut held = std::collections::BTreeMap::new();
     for group in status["groups"].as_array().expect("groups") {
-        *led.entry(group["leader"].to_string()).or_insert(0) += 1;
+        for replica in group["replicas"].as_array().expect("replicas") {
+            *held.entry(replica["node"].to_string()).or_insert(0) += 1;
+        }
     }
-    assert_eq!(led.len(), 3, "every node leads something: {led:?}");
-    assert!(led.values().all(|groups| *groups <= 2), "{led:?}");
+    // 4 groups of 3 replicas on 4 nodes.
+    assert_eq!(held.values().copied().collect::<Vec<_>>(), [3, 3, 3, 3], "{held:?}");
 }
 
 #[test]

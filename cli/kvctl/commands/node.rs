@@ -53,8 +53,7 @@ fn status(client: &mut Client, address: &str) -> Result<(), ClientError> {
     client.call(Request::Status(Target::Address(address.to_owned()))).map(drop)
 }
 
-fn wait_gone(client: &mut Client, address: &str, patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
+fn wait_gone(client: &mut Client, address: &str, deadline: Instant) -> bool {
     client.set_timeout(ATTEMPT);
     while status(client, address).is_ok() {
         if Instant::now() >= deadline {

@@ -49,12 +49,14 @@ impl View {
         self.groups.iter().filter(|group| group.id != MAP_GROUP)
     }
 
-    /// Whether there is a cluster, every node answers and every group has a leader.
+    /// Whether there is a cluster, every node answers, every group has a leader and every replica is served.
     pub fn is_well(&self) -> bool {
         !self.groups.is_empty()
             && self.waiting_for.is_empty()
             && self.nodes.iter().all(NodeReport::reachable)
             && self.groups.iter().all(|group| group.leader.is_some())
+            // A node that is starting answers before it serves its replicas.
+            && self.groups.iter().flat_map(|group| &group.replicas).all(|replica| replica.status.is_some())
     }
 
     /// Whether it is well and every replica has applied everything that is committed.
