@@ -1,0 +1,16 @@
+//! The sans-IO client against scripted nodes, in virtual time.
+
+mod cluster;
+mod retries;
+mod sessions;
+mod world;
+
+use net::client::ClientOptions;
+use std::time::Duration;
+
+/// Longer than any pause before a retry, much shorter than any timeout.
+const MOMENT: Duration = Duration::from_millis(300);
+
+fn options() -> ClientOptions {
+    ClientOptions::default()
+}
