@@ -26,11 +26,8 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// Requests of one connection that may be in flight; the next ones wait in the kernel's buffer.
+/// Requests of one connection that may be in flight, whatever their size; the next ones wait in the kernel's buffer.
 const INFLIGHT_MAX: usize = 16_384;
-
-/// Bytes of answers that may wait for one client before its requests are read no further.
-const QUEUED_BYTES_MAX: usize = 8 << 20;
 
 /// The first receive buffer of a client; it grows to one frame.
 const RECEIVE_BYTES: usize = 64 << 10;
@@ -63,11 +60,14 @@ struct Client {
     starved: Cell<bool>,
     forward: bool,
     loopback: bool,
+    /// Bytes of answers that may wait for it before its requests are read no further.
+    bytes_max: usize,
 }
 
 impl Client {
+    /// Whether another request may be read: little enough is in flight, and the client reads its answers.
     fn has_room(&self) -> bool {
-        self.inflight.get() < INFLIGHT_MAX && self.socket.queued() < QUEUED_BYTES_MAX
+        self.inflight.get() < INFLIGHT_MAX && self.socket.queued() < self.bytes_max
     }
 }
 
@@ -187,6 +187,7 @@ impl Core {
             starved: Cell::new(false),
             forward: hello.forward,
             loopback,
+            bytes_max: self.settings.limits.connection_inflight_bytes as usize,
         });
         let number = {
             let clients = &mut self.state.borrow_mut().clients;

@@ -32,6 +32,9 @@ use std::time::Duration;
 /// Reads answered from the block cache in one turn before the sockets are looked at again.
 const FLUSH_EVERY: usize = 512;
 
+/// How a core tells main that it stands, or why not.
+pub type Report = Sender<Result<(), NodeError>>;
+
 /// What a core is made of when it starts.
 pub struct Parts {
     /// The number of the core.
@@ -75,7 +78,7 @@ pub struct Core {
     pub(super) journal_bell: Bell,
     stopping: Cell<bool>,
     /// The batch that completes what recovery wrote, and whom to tell.
-    recovered: Cell<Option<(u64, Sender<Result<(), NodeError>>)>>,
+    recovered: Cell<Option<(u64, Report)>>,
 }
 
 /// What a turn works on.
@@ -104,12 +107,7 @@ impl State {
 impl Core {
     /// A core over a shard and a journal that recovery has made.
     /// `reported` hears once everything that recovery wrote is durable.
-    pub fn new(
-        parts: Parts,
-        shard: Shard,
-        journal: Journal,
-        reported: Sender<Result<(), NodeError>>,
-    ) -> (Rc<Core>, Receiver<ToCore>) {
+    pub fn new(parts: Parts, shard: Shard, journal: Journal, reported: Report) -> (Rc<Core>, Receiver<ToCore>) {
         let map = parts.facts.map.clone();
         let open_batch = journal.open_batch();
         let recovered = Cell::new(Some((open_batch, reported)));
@@ -121,7 +119,12 @@ impl Core {
             spares_ordered: 0,
             idle: Vec::new(),
             clients: Clients::default(),
-            peers: Peers::new(&map, parts.facts.node, parts.index),
+            peers: Peers::new(
+                &map,
+                parts.facts.node,
+                parts.index,
+                parts.facts.settings.limits.peer_queue_bytes as usize,
+            ),
             store_syncing: false,
         };
         let core = Core {

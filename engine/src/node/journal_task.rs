@@ -97,7 +97,7 @@ pub async fn read_entries(
             break;
         }
         let file = file.unwrap_or_else(|error| fail(core, &error));
-        let bytes = file.read(extent.offset, extent.length as usize).await.unwrap_or_else(|error| fail(core, &error));
+        let bytes = file.read(extent.offset, extent.length).await.unwrap_or_else(|error| fail(core, &error));
         let (entry, stays) = {
             let journal = &core.state.borrow().journal;
             let stays = journal.locate(group, extent.id.index, extent.id.index, 0) == [*extent];

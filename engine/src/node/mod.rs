@@ -233,11 +233,7 @@ fn prepare(
 }
 
 /// Starts the thread of a core: recovers, then runs. Reports once everything recovery wrote is durable.
-fn start_core(
-    parts: Parts,
-    made: flume::Sender<Result<(), NodeError>>,
-    created: bool,
-) -> Result<JoinHandle<()>, NodeError> {
+fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHandle<()>, NodeError> {
     let index = parts.index;
     let name = format!("core-{index}");
     let cpu = parts.facts.settings.node.cpus.get(usize::from(index)).copied();

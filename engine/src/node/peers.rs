@@ -20,9 +20,6 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Bytes that may wait for one peer core; above it, entries for it are dropped and sent again by Raft's own windows.
-const QUEUED_BYTES_MAX: usize = 32 << 20;
-
 /// The first receive buffer of a peer stream: a full batch fits.
 const RECEIVE_BYTES: usize = 512 << 10;
 
@@ -36,6 +33,8 @@ pub struct Peers {
     links: BTreeMap<(u16, u16), Link>,
     /// How many shards each node has, by its number.
     shards: Vec<u16>,
+    /// Bytes that may wait for one peer core; above it, entries are dropped, and sent again by Raft.
+    queued_bytes_max: usize,
     incoming: Vec<Socket>,
 }
 
@@ -48,7 +47,7 @@ struct Link {
 
 impl Peers {
     /// The links that core `core` of node `node` needs under `map`.
-    pub fn new(map: &ClusterMap, node: u16, core: u16) -> Peers {
+    pub fn new(map: &ClusterMap, node: u16, core: u16, queued_bytes_max: usize) -> Peers {
         let shards: Vec<u16> = map.nodes.iter().map(|entry| entry.shards).collect();
         let mut links = BTreeMap::new();
         for group in &map.groups {
@@ -60,7 +59,7 @@ impl Peers {
                 links.entry((other, core_of(group.id, shards[usize::from(other)]))).or_insert_with(Link::default);
             }
         }
-        Peers { links, shards, incoming: Vec::new() }
+        Peers { links, shards, queued_bytes_max, incoming: Vec::new() }
     }
 
     /// Sends a turn's messages: one frame, or a few, and one system call per peer core.
@@ -74,7 +73,7 @@ impl Peers {
             let Some(link) = self.links.get_mut(&(node, core_of(group, *shards))) else { continue };
             let Some(socket) = &link.socket else { continue };
             match &message.body {
-                Body::Append { .. } if socket.queued() > QUEUED_BYTES_MAX => {}
+                Body::Append { .. } if socket.queued() > self.queued_bytes_max => {}
                 Body::Append { .. } => link.bulk.push((group, message)),
                 _ => link.urgent.push((group, message)),
             }

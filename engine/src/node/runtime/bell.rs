@@ -16,10 +16,10 @@ pub struct Bell {
 impl Bell {
     /// Wakes the waiting task, now or when it comes to wait.
     pub fn ring(&self) {
-        if !self.rung.replace(true) {
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+        if !self.rung.replace(true)
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
+            waker.wake();
         }
     }
 
