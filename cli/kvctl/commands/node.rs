@@ -35,15 +35,20 @@ pub fn stop(globals: &Globals, name: &str, clean: bool) -> Result<Answer, Failur
     let map = client.map()?;
     let number = map.node_named(name).ok_or_else(|| Failure::error(format!("the cluster has no node {name}")))?;
     let address = map.nodes[usize::from(number)].address.clone();
+    let deadline = Instant::now() + globals.timeout;
     status(&mut client, &address)?;
-    match client.stop(&address, clean) {
-        Ok(()) => {}
-        // A node that ends at once may not get its answer out; whether it has ended is asked next.
-        Err(ClientError::Unreachable { .. } | ClientError::Unavailable { .. } | ClientError::OutcomeUnknown { .. }) => {
+    loop {
+        match client.stop(&address, clean) {
+            Ok(()) => break,
+            // A node that is still starting takes no requests yet.
+            Err(ClientError::NotFormed { .. }) if Instant::now() < deadline => thread::sleep(PAUSE),
+            // A node that ends at once may not get its answer out; whether it has ended is asked next.
+            Err(ClientError::Unreachable { .. } | ClientError::Unavailable { .. }) => break,
+            Err(ClientError::OutcomeUnknown { .. }) => break,
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => return Err(error.into()),
     }
-    let stopped = wait_gone(&mut client, &address, globals.timeout);
+    let stopped = wait_gone(&mut client, &address, deadline);
     let json = json!({ "node": name, "clean": clean, "stopped": stopped });
     let state = if stopped { "stopped" } else { "stopping" };
     Ok(Answer::row(json, &["NODE", "STATE"], vec![name.to_owned(), state.to_owned()]))
