@@ -264,3 +264,19 @@ fn an_entry_read_back_is_the_one_that_was_asked_for() {
     assert!(journal.locate(GroupId(1), last.next(), last.next(), 100).is_empty());
     assert!(journal.locate(GroupId(77), last, last, 100).is_empty());
 }
+
+#[test]
+fn an_entry_is_located_only_once_it_is_written() {
+    let mut disk = Disk::default();
+    let mut journal = disk.recover(small(), 1).journal;
+    journal.create_replica(replica(1, 10));
+    disk.flush_and_seal(&mut journal, SEGMENT);
+    journal.append(GroupId(1), Some(vote(1, None)), None, &[entry(1, 1, b"x")]);
+    let first = entry(1, 1, b"").index;
+    let located = |journal: &Journal| journal.locate(GroupId(1), first, first, 100).len();
+    assert_eq!(located(&journal), 0, "in the open batch");
+    let write = journal.take_write().unwrap();
+    assert_eq!(located(&journal), 0, "in flight");
+    journal.write_done(write.batch);
+    assert_eq!(located(&journal), 1);
+}
