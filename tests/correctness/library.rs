@@ -103,7 +103,7 @@ fn pages_of_a_scan_join_without_gap_or_overlap() {
 #[test]
 fn a_client_that_knows_one_node_finds_the_others() {
     for node in shared() {
-        let mut client = Client::connect(&[node.clone()], ClientOptions::default()).expect("a client");
+        let mut client = Client::connect(std::slice::from_ref(node), ClientOptions::default()).expect("a client");
         for _ in 0..20 {
             let key = unique("one-node").into_bytes();
             client.put_blind(&key, b"v").expect("written");

@@ -3,7 +3,7 @@
 use crate::plan::NetworkPlan;
 use crate::random::Random;
 use crate::totals::Totals;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// One direction between two cores.
 pub type Link = ((u16, u16), (u16, u16));
@@ -12,8 +12,8 @@ pub type Link = ((u16, u16), (u16, u16));
 #[derive(Debug)]
 pub struct Network {
     plan: NetworkPlan,
-    /// Directions between nodes that carry nothing.
-    cut: BTreeSet<(u16, u16)>,
+    /// Directions between nodes that carry nothing, and until when.
+    cut: BTreeMap<(u16, u16), u64>,
     /// Extra losses out of a thousand, while a storm lasts.
     pub storm: u64,
     links: BTreeMap<Link, State>,
@@ -42,14 +42,15 @@ pub enum Fate {
 impl Network {
     /// A whole network.
     pub fn new(plan: NetworkPlan) -> Network {
-        Network { plan, cut: BTreeSet::new(), storm: 0, links: BTreeMap::new() }
+        Network { plan, cut: BTreeMap::new(), storm: 0, links: BTreeMap::new() }
     }
 
     /// Frames are sent at `now`.
     pub fn send(&mut self, now: u64, link: Link, random: &mut Random, totals: &mut Totals) -> Fate {
         let lost = self.plan.lost + self.storm;
+        let cut = self.is_cut(link, now);
         let state = self.links.entry(link).or_default();
-        if self.cut.contains(&(link.0.0, link.1.0)) {
+        if cut {
             totals.count("frames cut off");
             return Fate::Lost;
         }
@@ -91,9 +92,12 @@ impl Network {
     }
 
     /// Whether frames of this connection still arrive.
-    pub fn delivers(&self, link: Link, connection: u64) -> bool {
-        self.links.get(&link).is_none_or(|state| state.connection == connection)
-            && !self.cut.contains(&(link.0.0, link.1.0))
+    pub fn delivers(&self, link: Link, connection: u64, now: u64) -> bool {
+        self.links.get(&link).is_none_or(|state| state.connection == connection) && !self.is_cut(link, now)
+    }
+
+    fn is_cut(&self, link: Link, now: u64) -> bool {
+        self.cut.get(&(link.0.0, link.1.0)).is_some_and(|until| *until > now)
     }
 
     /// All connections of a node are gone, in both directions.
@@ -114,14 +118,19 @@ impl Network {
         Some(random.tailed(self.plan.delay.0, self.plan.delay.1))
     }
 
-    /// Cuts one direction.
-    pub fn cut(&mut self, from: u16, to: u16) {
-        self.cut.insert((from, to));
+    /// Cuts one direction until then.
+    pub fn cut(&mut self, from: u16, to: u16, until: u64) {
+        let there = self.cut.entry((from, to)).or_default();
+        *there = until.max(*there);
     }
 
-    /// Nothing is cut any more. Gives what was.
-    pub fn heal(&mut self) -> BTreeSet<(u16, u16)> {
-        std::mem::take(&mut self.cut)
+    /// Takes the cuts that are over at `now`.
+    pub fn healed(&mut self, now: u64) -> Vec<(u16, u16)> {
+        let over: Vec<(u16, u16)> = self.cut.iter().filter(|(_, until)| **until <= now).map(|(cut, _)| *cut).collect();
+        for cut in &over {
+            self.cut.remove(cut);
+        }
+        over
     }
 
     /// From now on nothing is lost, repeated or very late.

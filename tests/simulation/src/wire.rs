@@ -11,13 +11,16 @@ use raft::message::{Body, Message};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// Messages for one link, in order.
+type Queue = Vec<(GroupId, Message)>;
+
 impl World {
     /// Sends a turn's messages: what is urgent first, the frames of one peer core together.
     pub(crate) fn send_messages(&mut self, place: Place, messages: &mut Vec<(GroupId, Message)>) {
         if messages.is_empty() {
             return;
         }
-        let mut links: BTreeMap<(u16, u16), [Vec<(GroupId, Message)>; 2]> = BTreeMap::new();
+        let mut links: BTreeMap<(u16, u16), [Queue; 2]> = BTreeMap::new();
         for (group, message) in messages.drain(..) {
             let node = message.to.node();
             let to = (node, core_of(group, self.plan.shards(node)));
@@ -46,7 +49,7 @@ impl World {
 
     /// Frames arrive: whoever runs there now takes them, message by message.
     pub(crate) fn frames(&mut self, from: (u16, u16), to: (u16, u16), connection: u64, bytes: Rc<[u8]>) -> Checked {
-        if !self.network.delivers((from, to), connection) {
+        if !self.network.delivers((from, to), connection, self.now) {
             self.totals.count("frames cut off");
             return Ok(());
         }
