@@ -101,7 +101,8 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
 fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> io::Result<()> {
     let target = path(directory, id);
     match old.map(|old| path(directory, old)) {
-        Some(old) if old.exists() => fs::rename(old, target)?,
+        // Of another size only after the setting was changed.
+        Some(old) if fs::metadata(&old).is_ok_and(|file| file.len() == bytes) => fs::rename(old, target)?,
         _ => {
             let aside = directory.join(format!("spare-{:016x}", id.0));
             let zeros = vec![0; 1 << 20];

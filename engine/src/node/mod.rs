@@ -1,7 +1,7 @@
 //! The rim: turns the world into events of the shards and their effects into system calls.
 //!
 //! The only room of the server with await, threads, sockets and files. It decides nothing about consensus. Start
-//! reading at [`run`], then [`core`] for one turn of a core.
+//! reading at [`run`], then `core.rs` for one turn of a core.
 
 mod admin;
 mod clients;
