@@ -56,13 +56,8 @@ impl World {
         }
         let mut journal = recovered.journal;
         self.checker.recovered(node, &recovered.replicas)?;
-        let place = recovery::Place {
-            map: &self.plan.map,
-            record: &self.plan.record,
-            node,
-            core,
-            created: state.created,
-        };
+        let place =
+            recovery::Place { map: &self.plan.map, record: &self.plan.record, node, core, created: state.created };
         let stored = disks.store.replicas();
         let mut starts = recovery::start(place, &mut journal, recovered.replicas, &stored)
             .map_err(|error| wrong(error.to_string()))?;
@@ -176,7 +171,7 @@ impl World {
         let Some(process) = &mut self.nodes[usize::from(place.node)].process else { return };
         let Some(until) = process.draining else { return };
         let core = &mut process.cores[usize::from(place.core)];
-        if core.shard.led() == 0 || now >= until {
+        if core.shard.to_hand_over() == 0 || now >= until {
             core.stopping = true;
             self.plan_turn(place);
         }
@@ -248,7 +243,9 @@ impl World {
             let last = log.map_or(Default::default(), |log| log.last);
             let start = log.map_or(Default::default(), |log| log.state.log_start);
             if applied.index > last.index || applied.term > last.term || applied.index < start.index {
-                return Err(wrong(format!("group {group}: the store has applied {applied:?}, the journal ends at {last:?}")));
+                return Err(wrong(format!(
+                    "group {group}: the store has applied {applied:?}, the journal ends at {last:?}"
+                )));
             }
         }
         Ok(())

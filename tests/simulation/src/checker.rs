@@ -26,6 +26,8 @@ pub struct Checker {
     replicas: BTreeMap<(u16, GroupId), Watched>,
     /// What every journal was told and has promised.
     account: Account,
+    /// Nodes with a replica that has just become leader.
+    pub new_leaders: Vec<u16>,
     /// Operations that were given up though all faults were over.
     pub starved: u64,
 }
@@ -131,7 +133,10 @@ impl Checker {
             let watched = self.watched(place, run.group);
             let first = run.entries.first().map_or(Index(0), |entry| entry.id.index);
             if first != watched.handed.next() {
-                return Err(Violation(format!("node {} group {}: {first} is applied out of order", place.node, run.group)));
+                return Err(Violation(format!(
+                    "node {} group {}: {first} is applied out of order",
+                    place.node, run.group
+                )));
             }
             watched.handed = run.entries.last().expect("there is a first").id.index;
             let (commit, handed) = (watched.commit, watched.handed);
@@ -173,9 +178,9 @@ impl Checker {
         let first = *self.group(id).votes.entry((voter, term)).or_insert(candidate);
         match first == candidate {
             true => Ok(()),
-            false => Err(Violation(format!(
-                "group {id}: {voter} voted for {first} and for {candidate} in term {term}"
-            ))),
+            false => {
+                Err(Violation(format!("group {id}: {voter} voted for {first} and for {candidate} in term {term}")))
+            }
         }
     }
 
@@ -203,6 +208,7 @@ impl Checker {
         }
         watched.leads = Some(term);
         totals.count("leader changes");
+        self.new_leaders.push(node);
         let leader = *group.leaders.entry(term).or_insert(replica.id());
         if leader != replica.id() {
             return Err(Violation(format!("group {id}: {leader} and {} both lead term {term}", replica.id())));

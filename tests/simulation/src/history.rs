@@ -58,7 +58,9 @@ impl History {
         let unknown =
             calls.iter().filter(|call| !call.happened && matches!(call.did, Did::MaybeSwap { .. })).count() as u64;
         if found < known || found > known + unknown {
-            return Err(Violation(format!("counter {key} stands at {found}: {known} swaps were acknowledged, {unknown} unknown")));
+            return Err(Violation(format!(
+                "counter {key} stands at {found}: {known} swaps were acknowledged, {unknown} unknown"
+            )));
         }
         Ok(())
     }

@@ -195,9 +195,8 @@ impl<'a> Search<'a> {
 
     fn report(&self) -> String {
         let stuck = self.calls.iter().enumerate().filter(|(number, _)| !self.is_done(*number)).take(12);
-        let stuck: Vec<String> = stuck
-            .map(|(_, call)| format!("{:?} from {} to {:?}", call.did, call.begun, call.ended))
-            .collect();
+        let stuck: Vec<String> =
+            stuck.map(|(_, call)| format!("{:?} from {} to {:?}", call.did, call.begun, call.ended)).collect();
         format!("at most {} of {} operations fit; the first are {}", self.longest, self.calls.len(), stuck.join("; "))
     }
 }
@@ -212,15 +211,13 @@ mod tests {
 
     #[test]
     fn overlapping_operations_may_take_either_order() {
-        let calls =
-            [call(1, 5, Did::Make(Some(1))), call(2, 6, Did::Make(Some(2))), call(7, 8, Did::Find(Some(1)))];
+        let calls = [call(1, 5, Did::Make(Some(1))), call(2, 6, Did::Make(Some(2))), call(7, 8, Did::Find(Some(1)))];
         assert_eq!(check(&calls), Ok(()));
     }
 
     #[test]
     fn a_lost_write_is_found() {
-        let calls =
-            [call(1, 2, Did::Make(Some(1))), call(3, 4, Did::Make(Some(2))), call(5, 6, Did::Find(Some(1)))];
+        let calls = [call(1, 2, Did::Make(Some(1))), call(3, 4, Did::Make(Some(2))), call(5, 6, Did::Find(Some(1)))];
         assert!(check(&calls).is_err());
     }
 

@@ -12,7 +12,9 @@ pub enum Relief {
     Start(u16),
     /// A node that has just started loses its power.
     Strike(u16),
-    /// All cuts of the network heal.
+    /// Something happens to a node that has just begun to lead.
+    Ambush(u16),
+    /// Cuts of the network may be over.
     Heal,
     /// Frames are lost no more often than usual.
     Calm,
@@ -20,13 +22,6 @@ pub enum Relief {
     Fast(u16),
     /// The disks of a node have room.
     Room(u16),
-}
-
-/// What the faults have in mind.
-#[derive(Debug, Default)]
-pub struct Nemesis {
-    /// How many cuts have been made; a heal is for the last one only if no other follows.
-    cuts: u64,
 }
 
 impl World {
@@ -107,8 +102,9 @@ impl World {
                 }
             }
             Relief::Strike(node) if !self.peace => self.strike(node, 1_000)?,
-            Relief::Strike(_) => {}
-            Relief::Heal => self.heal(),
+            Relief::Ambush(node) if !self.peace => self.ambush(node)?,
+            Relief::Strike(_) | Relief::Ambush(_) => {}
+            Relief::Heal => self.heal(self.now),
             Relief::Calm => self.network.storm = 0,
             Relief::Fast(node) => self.nodes[usize::from(node)].sync_extra = 0,
             Relief::Room(node) => self.tell_all(node, || Inside::DiskFull(false)),
@@ -120,7 +116,7 @@ impl World {
     pub(crate) fn make_peace(&mut self) -> Checked {
         self.peace = true;
         self.network.calm();
-        self.heal();
+        self.heal(u64::MAX);
         for node in 0..self.nodes.len() as u16 {
             let state = &mut self.nodes[usize::from(node)];
             (state.sync_extra, state.failing_core) = (0, None);
@@ -146,48 +142,71 @@ impl World {
         Ok(())
     }
 
-    fn isolate(&mut self, node: u16) {
-        for other in 0..self.nodes.len() as u16 {
-            if other != node {
-                self.network.cut(node, other);
-                self.network.cut(other, node);
+    /// A new leader's first words are its weakest moment: now and then something is planned for just then.
+    pub(crate) fn ambush_leaders(&mut self) {
+        for node in std::mem::take(&mut self.checker.new_leaders) {
+            if !self.peace && self.random.per_mille(self.plan.ambush) {
+                let pause = self.random.tailed(0, 30_000);
+                self.plan_in(pause, Happening::Relief(Relief::Ambush(node)));
             }
         }
-        self.plan_heal();
+    }
+
+    fn ambush(&mut self, node: u16) -> Checked {
+        self.totals.count("ambushes of new leaders");
+        match self.random.below(10) {
+            0 => self.strike(node, 1_500)?,
+            1 => self.cut_one_way(node),
+            2..4 => {
+                // Only one of the others hears it.
+                let others: Vec<u16> = (0..self.nodes.len() as u16).filter(|other| *other != node).collect();
+                let hears = *self.random.pick(&others);
+                let deaf: Vec<(u16, u16)> =
+                    others.iter().filter(|other| **other != hears).map(|other| (node, *other)).collect();
+                self.cut_all(&deaf);
+            }
+            _ => self.isolate(node),
+        }
+        Ok(())
+    }
+
+    fn isolate(&mut self, node: u16) {
+        let others = (0..self.nodes.len() as u16).filter(|other| *other != node);
+        let cuts: Vec<(u16, u16)> = others.flat_map(|other| [(node, other), (other, node)]).collect();
+        self.cut_all(&cuts);
     }
 
     fn cut_one_way(&mut self, node: u16) {
         let out = self.random.per_mille(500);
+        let mut cuts = Vec::new();
         for other in (0..self.nodes.len() as u16).filter(|other| *other != node) {
             if self.random.per_mille(700) {
-                let (from, to) = if out { (node, other) } else { (other, node) };
-                self.network.cut(from, to);
+                cuts.push(if out { (node, other) } else { (other, node) });
             }
         }
-        self.plan_heal();
+        self.cut_all(&cuts);
     }
 
     fn split(&mut self) {
         let nodes = self.nodes.len() as u16;
         let side: Vec<bool> = (0..nodes).map(|_| self.random.per_mille(500)).collect();
-        for from in 0..nodes {
-            for to in 0..nodes {
-                if side[usize::from(from)] != side[usize::from(to)] {
-                    self.network.cut(from, to);
-                }
-            }
-        }
-        self.plan_heal();
+        let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
+        let cuts: Vec<(u16, u16)> =
+            pairs.filter(|(from, to)| side[usize::from(*from)] != side[usize::from(*to)]).collect();
+        self.cut_all(&cuts);
     }
 
-    fn plan_heal(&mut self) {
-        self.nemesis.cuts += 1;
-        let pause = self.random.tailed(100, 5_000) * MS;
+    fn cut_all(&mut self, cuts: &[(u16, u16)]) {
+        let pause = self.random.tailed(50, 5_000) * MS;
+        for (from, to) in cuts {
+            self.network.cut(*from, *to, self.now + pause);
+        }
         self.plan_in(pause, Happening::Relief(Relief::Heal));
     }
 
-    fn heal(&mut self) {
-        for (from, to) in self.network.heal() {
+    /// Both sides of a cut that is over notice that their old connections are gone.
+    fn heal(&mut self, now: u64) {
+        for (from, to) in self.network.healed(now) {
             self.tell_lost(from, to);
         }
     }

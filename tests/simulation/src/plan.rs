@@ -48,6 +48,8 @@ pub struct Plan {
     pub sync: (u64, u64),
     /// The mean pause between two faults.
     pub fault_pause: u64,
+    /// How often in a thousand times a new leader is struck in its first moments.
+    pub ambush: u64,
     /// Clients, and how many operations each has under way.
     pub clients: (usize, usize),
     /// The mean pause of a client between two operations.
@@ -80,9 +82,8 @@ impl Plan {
         let replication = if nodes == 5 && random.per_mille(400) { 5 } else { 3 };
         let mixed = random.per_mille(400);
         let shards = random.between(1, 3);
-        let members: Vec<(u64, u16)> = (0..nodes)
-            .map(|_| (random.number(), if mixed { random.between(1, 3) } else { shards } as u16))
-            .collect();
+        let members: Vec<(u64, u16)> =
+            (0..nodes).map(|_| (random.number(), if mixed { random.between(1, 3) } else { shards } as u16)).collect();
         let blueprint = Blueprint {
             nodes: (0..nodes).map(|node| (format!("n{node}"), format!("10.0.0.{node}:7400"))).collect(),
             groups: random.between(2, 5) as u32,
@@ -106,9 +107,9 @@ impl Plan {
             seed: 0,
             election_ticks,
             heartbeat_ticks: 1,
-            inflight_messages_max: random.between(1, 16) as usize,
+            inflight_messages_max: *random.pick(&[1, 1, 2, 4, 16]),
             inflight_bytes_max: random.between(1, 64) as usize * 1024,
-            append_bytes_max: *random.pick(&[600, 4 << 10, 64 << 10]),
+            append_bytes_max: *random.pick(&[1, 600, 4 << 10, 64 << 10]),
             window_bytes_max: *random.pick(&[0, 1 << 10, 8 << 10, 1 << 20]),
             uncommitted_bytes_max: *random.pick(&[4 << 10, 64 << 10, 1 << 20]),
             apply_bytes_max: *random.pick(&[1 << 10, 64 << 10, 1 << 20]),
@@ -118,6 +119,8 @@ impl Plan {
             snapshot_log_bytes: random.between(4, 64) << 10,
             limits: Limits::default(),
         };
+        // Leadership is contested: every leader is cut off as soon as it speaks, one entry at a time.
+        let contested = random.per_mille(150);
         let network = NetworkPlan {
             ordered: random.per_mille(350),
             lost: *random.pick(&[0, 2, 10, 40]),
@@ -132,7 +135,27 @@ impl Plan {
         // About 700 operations in all.
         let think = LAST_OPERATION * (clients.0 * clients.1) as u64 / 850;
         let fault_pause = random.between(250, 900) * MS;
-        Plan { record, map, ring, tick, journal, shard, network, sync, fault_pause, clients, think, keys, counters }
+        let (mut shard, mut sync, mut ambush) = (shard, sync, *random.pick(&[0, 50, 200]));
+        if contested {
+            (shard.append_bytes_max, shard.inflight_messages_max) = (1, 1);
+            (sync, ambush) = ((50, 1000), random.between(600, 950));
+        }
+        Plan {
+            record,
+            map,
+            ring,
+            tick,
+            journal,
+            shard,
+            network,
+            sync,
+            fault_pause: if contested { fault_pause * 4 } else { fault_pause },
+            ambush,
+            clients,
+            think,
+            keys,
+            counters,
+        }
     }
 
     /// The number of shards of a node.

@@ -7,7 +7,7 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 31] = [
+pub const USUALLY: [&str; 32] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
@@ -26,6 +26,7 @@ pub const USUALLY: [&str; 31] = [
     "crashes that spared the page cache",
     "crashes during recovery",
     "failed syncs",
+    "ambushes of new leaders",
     "torn writes",
     "store batches lost",
     "pauses",

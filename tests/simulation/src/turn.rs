@@ -120,6 +120,7 @@ impl World {
         let process = self.nodes[usize::from(place.node)].process.as_ref().expect("it runs");
         let shard = &process.cores[usize::from(place.core)].shard;
         self.checker.turn(place, shard, &effects, &mut self.totals)?;
+        self.ambush_leaders();
         self.send_messages(place, &mut effects.messages);
         let mut stir = false;
         if !effects.persist.is_empty() {

@@ -38,6 +38,7 @@ impl Happening {
             Happening::Relief(relief) => match relief {
                 Relief::Start(node) => ((*node, 0), "start", [0; 3]),
                 Relief::Strike(node) => ((*node, 0), "strike", [0; 3]),
+                Relief::Ambush(node) => ((*node, 0), "ambush", [0; 3]),
                 Relief::Heal => ((0, 0), "heal", [0; 3]),
                 Relief::Calm => ((0, 0), "calm", [0; 3]),
                 Relief::Fast(node) => ((*node, 0), "fast disk", [0; 3]),

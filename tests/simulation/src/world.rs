@@ -4,7 +4,6 @@ use crate::checker::Checker;
 use crate::client::Client;
 use crate::happening::{Happening, Inside, Place};
 use crate::history::History;
-use crate::nemesis::Nemesis;
 use crate::network::Network;
 use crate::node::{Core, CoreDisks, Node};
 use crate::plan::{END, FINAL_READS, PEACE, Plan};
@@ -32,7 +31,6 @@ pub struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) history: History,
     pub(crate) checker: Checker,
-    pub(crate) nemesis: Nemesis,
     pub(crate) next_ticket: u64,
     pub(crate) peace: bool,
     pub(crate) final_reads: usize,
@@ -57,7 +55,6 @@ impl World {
             clients,
             history: History::default(),
             checker: Checker::default(),
-            nemesis: Nemesis::default(),
             next_ticket: 0,
             peace: false,
             final_reads: 0,

@@ -23,7 +23,9 @@ fn main() -> ExitCode {
         match argument.as_str() {
             "-v" | "--verbose" => verbose = true,
             "-h" | "--help" => {
-                println!("usage: simulate [--verbose] [FIRST..LAST]   (or KVD_SIM_SEEDS=FIRST..LAST; 0..499 if neither)");
+                println!(
+                    "usage: simulate [--verbose] [FIRST..LAST]   (or KVD_SIM_SEEDS=FIRST..LAST; 0..499 if neither)"
+                );
                 return ExitCode::SUCCESS;
             }
             _ => seeds = Some(argument),
