@@ -80,6 +80,11 @@ impl Replica {
         let State::PreCandidate(pre_candidate) = &self.state else { return };
         match quorum::vote_result(self.membership(), &|id| pre_candidate.votes.get(&id).copied()) {
             VoteResult::Pending => {}
+            // While it asked, a snapshot may have shown that its removal is committed, or the host may have
+            // taken back its leave to stand.
+            VoteResult::Won if !self.can_lead() => {
+                self.change_role(Become::Follower { term: self.hard_state.term, leader: None }, ready);
+            }
             VoteResult::Won => {
                 self.timeouts.supported();
                 self.change_role(Become::Candidate { transfer: false }, ready);
