@@ -104,6 +104,8 @@ setup_build() {
         libclang) packages="$packages libclang-dev" ;;
         rust)
             rust=$(setup_rust_packages) || {
+                # Without package lists nothing is known, and they are not fetched here.
+                [ "${KV_NO_INSTALL:-}" = 1 ] && setup_say "Rust $(setup_rust_version) or newer: from apt-get or https://rustup.rs" && continue
                 setup_say "This system has no package of Rust $(setup_rust_version) or newer."
                 setup_say "Install one with rustup (https://rustup.rs), then run this again."
                 exit 1
