@@ -46,7 +46,6 @@ const SHARED: &[(&str, &str)] = &[
     ("engine/src/node/space.rs", "the thread that watches the disk tells the health"),
     ("engine/src/node/stage.rs", "what the node is up to, taken once for each connection, never for a request"),
     ("engine/src/store/mod.rs", "RocksDB is shared by three threads of one core"),
-    ("engine/src/store/open.rs", "makes the store's handle"),
 ];
 
 /// Files that contain `unsafe`, and why they must.
