@@ -24,6 +24,9 @@ struct Told {
     pending: VecDeque<(u64, Change)>,
     /// The last entry it was ever told of.
     newest: LogId,
+    /// What earlier lives were told and this one has not yet put behind it with a batch that is promised: a power
+    /// cut may bring any of it to light.
+    before: Vec<Change>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +42,7 @@ impl Account {
         let group = replica.state.group;
         let Some(told) = self.replicas.get(&(node, group)) else { return Ok(()) };
         let hard = replica.state.hard_state;
-        let pending = || told.pending.iter().map(|(_, change)| change);
+        let pending = || told.pending.iter().map(|(_, change)| change).chain(&told.before);
         let hard_is_known = hard == told.hard_state || pending().any(|change| change.hard_state == Some(hard));
         let last_is_known = replica.last == told.last || pending().any(|change| change.entries.contains(&replica.last));
         if !hard_is_known || !last_is_known {
@@ -57,7 +60,7 @@ impl Account {
         told.core = place.core;
         told.newest = last;
         // What was promised before stays promised; what came to light beyond it waits for its batch.
-        told.pending.clear();
+        told.before.extend(told.pending.drain(..).map(|(_, change)| change));
         told.pending.push_back((batch, Change { hard_state: Some(hard_state), last: Some(last), entries: vec![last] }));
     }
 
@@ -90,6 +93,7 @@ impl Account {
                 let (_, change) = told.pending.pop_front().expect("there is a front");
                 told.hard_state = change.hard_state.unwrap_or(told.hard_state);
                 told.last = change.last.unwrap_or(told.last);
+                told.before.clear();
             }
         }
     }

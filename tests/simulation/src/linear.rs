@@ -95,6 +95,10 @@ pub fn check(calls: &[Call]) -> Result<(), String> {
     let mut calls: Vec<Call> = calls.to_vec();
     loop {
         // An operation of unknown outcome whose value nobody ever saw explains nothing: it may as well not have happened.
+        // Only who merely learnt what was not there may have met any value.
+        if calls.iter().any(|call| matches!(call.did, Did::Differ(_))) {
+            break;
+        }
         let seen: BTreeSet<u64> = calls.iter().filter_map(|call| call.did.saw()).collect();
         let before = calls.len();
         calls.retain(|call| {
@@ -105,6 +109,7 @@ pub fn check(calls: &[Call]) -> Result<(), String> {
             break;
         }
     }
+    calls.retain(|call| call.did != Did::Nothing);
     calls.sort_by_key(|call| call.begun);
     Search::new(&calls).run()
 }
@@ -259,5 +264,53 @@ mod tests {
         assert!(check(&bad).is_err());
         let differ = [call(1, 2, Did::Make(Some(3))), call(3, 4, Did::Differ(Some(3)))];
         assert!(check(&differ).is_err());
+    }
+
+    /// Tries every order of every subset that holds what must have happened.
+    fn possible(calls: &[Call], done: u32, value: Value) -> bool {
+        let open = |number: &usize| done & 1 << number == 0;
+        let must = (0..calls.len()).filter(open).filter(|number| calls[*number].happened);
+        let Some(earliest) = must.filter_map(|number| calls[number].ended).min() else { return true };
+        (0..calls.len()).filter(open).filter(|number| calls[*number].begun <= earliest).any(|number| {
+            let after = calls[number].did.after(value);
+            after.is_some_and(|after| possible(calls, done | 1 << number, after))
+        })
+    }
+
+    #[test]
+    fn the_search_agrees_with_trying_everything() {
+        let mut random = crate::random::Random::new(7);
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..20_000 {
+            let mut calls: Vec<Call> = Vec::new();
+            for number in 1..=random.between(1, 7) {
+                let (some, to) = (Some(random.between(1, 7)).filter(|value| *value < 7), Some(number));
+                let did = match random.below(7) {
+                    0 | 1 => Did::Find(some),
+                    2 => Did::Make(to),
+                    3 => Did::Make(None),
+                    4 => Did::Replace { from: some, to },
+                    5 => Did::Swap { from: some, to },
+                    _ => Did::Differ(some),
+                };
+                let begun = random.between(1, 20);
+                let known = random.per_mille(750);
+                let unknown = match did {
+                    Did::Make(to) => Did::Make(to),
+                    _ => Did::MaybeSwap { from: some, to },
+                };
+                calls.push(Call {
+                    begun,
+                    ended: known.then(|| begun + random.between(1, 9)),
+                    did: if known { did } else { unknown },
+                    happened: known,
+                });
+            }
+            calls.sort_by_key(|call| call.begun);
+            let expected = possible(&calls, 0, None);
+            assert_eq!(check(&calls).is_ok(), expected, "{calls:?}");
+            *(if expected { &mut good } else { &mut bad }) += 1;
+        }
+        assert!(good > 1_000 && bad > 1_000, "{good} good, {bad} bad");
     }
 }
