@@ -1,0 +1,111 @@
+//! What a shard says and when: the scenes in which the simulation caught it saying too much.
+
+use engine_core::command::{self, ClientId, Command, Limits, Operation, SessionRef};
+use engine_core::placement::founding::Blueprint;
+use engine_core::placement::map::ClusterMap;
+use engine_core::shard::{Answer, Effects, Event, GroupStart, Options, RECOVERED, Refused, Serving, Shard, Ticket};
+use raft::Membership;
+use raft::entry::{Entry, EntryKind, HardState, LogId};
+use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::message::{AppendReply, Body, Message};
+use raft::replica::{Restored, Role};
+use std::rc::Rc;
+
+const GROUP: GroupId = GroupId(1);
+
+#[test]
+fn nothing_recovered_is_acknowledged_or_applied_before_its_batch_is_durable() {
+    let (mut shard, others) = shard(2);
+    let mut effects = Effects::default();
+    let leads = others[0];
+    let last = LogId { term: Term(1), index: Index(2) };
+    let beat = Body::Append { prev: last, commit: Index(2), entries: Vec::new() };
+    tell(&mut shard, &mut effects, leads, Term(1), beat);
+    shard.finish(&mut effects);
+    assert!(effects.persist.is_empty() && effects.apply.is_empty());
+    assert!(!effects.messages.iter().any(|(_, message)| accepts(message)), "{:?}", effects.messages);
+
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    shard.finish(&mut effects);
+    assert!(effects.messages.iter().any(|(_, message)| accepts(message)), "{:?}", effects.messages);
+    assert_eq!(effects.apply.len(), 1);
+}
+
+#[test]
+fn a_write_of_a_term_that_began_and_ended_in_one_turn_is_unknown() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    shard.finish(&mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
+    shard.finish(&mut effects);
+    let through = effects.persist_number;
+    shard.handle(Event::Persisted { through }, &mut effects);
+    shard.finish(&mut effects);
+
+    let ticket = Ticket { connection: 7, request: 1 };
+    let session = SessionRef { group: GROUP, opened: Index(0) };
+    let open = Command { client: ClientId(1), sequence: 0, acknowledged: 0, session, operation: Operation::Open };
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    assert_eq!(shard.replica(GROUP).map(raft::Replica::role), Some(Role::Leader));
+    shard.handle(Event::Write { ticket, group: GROUP, command: &command::encode(&open) }, &mut effects);
+    let beat = Body::Heartbeat { commit: Index(0), round: 1, settled: Index(0) };
+    tell(&mut shard, &mut effects, others[1], Term(2), beat);
+    shard.finish(&mut effects);
+    assert_eq!(effects.answers, [(ticket, Answer::Refused(Refused::OutcomeUnknown))]);
+}
+
+fn accepts(message: &Message) -> bool {
+    matches!(message.body, Body::AppendReply(AppendReply::Accepted { .. }))
+}
+
+fn tell(shard: &mut Shard, effects: &mut Effects, from: ReplicaId, term: Term, body: Body) {
+    let message = Message { from, to: ReplicaId::new(0, 0), term, body };
+    shard.handle(Event::Message { group: GROUP, message }, effects);
+}
+
+/// Node 0 of three with one group, whose log held `entries` no-ops of term 1 when it started; and the other replicas.
+fn shard(entries: u64) -> (Shard, [ReplicaId; 2]) {
+    let blueprint = Blueprint {
+        nodes: (0..3).map(|node| (format!("n{node}"), format!("h{node}:1"))).collect(),
+        groups: 1,
+        replication: 3,
+        set_size: None,
+        virtual_nodes: 8,
+    };
+    let map = ClusterMap::founded(&blueprint.record(&[(1, 1), (2, 1), (3, 1)]));
+    let replicas = [0, 1, 2].map(|node| ReplicaId::new(node, 0));
+    let tail: Vec<Entry> = (1..=entries)
+        .map(|index| Entry { term: Term(1), index: Index(index), kind: EntryKind::Noop, payload: Rc::from([]) })
+        .collect();
+    let restored = Restored {
+        hard_state: HardState { term: Term(u64::from(entries > 0)), vote: None },
+        log_start: LogId::default(),
+        membership: Membership::new(&replicas, &[]).unwrap(),
+        terms: tail.iter().take(1).map(|entry| (entry.index, entry.term)).collect(),
+        last: Index(entries),
+        memberships: Vec::new(),
+        tail,
+        applied: Index(0),
+    };
+    let start =
+        GroupStart { group: GROUP, replica: replicas[0], restored, serving: Serving::Whole, preferred: replicas[0] };
+    let options = Options {
+        node: 0,
+        seed: 1,
+        election_ticks: 10,
+        heartbeat_ticks: 1,
+        inflight_messages_max: 8,
+        inflight_bytes_max: 1 << 20,
+        append_bytes_max: 1 << 16,
+        window_bytes_max: 1 << 20,
+        uncommitted_bytes_max: 1 << 20,
+        apply_bytes_max: 1 << 20,
+        run_bytes_max: 1 << 20,
+        waiting_max: 100,
+        snapshot_entries: 1000,
+        snapshot_log_bytes: 1 << 20,
+        limits: Limits::default(),
+    };
+    (Shard::new(options, &map, vec![start]), [replicas[1], replicas[2]])
+}
