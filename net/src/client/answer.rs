@@ -249,6 +249,10 @@ impl Core {
                     self.map_turn += 1;
                     self.not_formed = Some(waiting_for);
                 }
+                // A node that is starting, or waits to be let in, may stand where the map has a replica; others serve.
+                if let (Some(group), Some(node), Some(routing)) = (group, node, &mut self.routing) {
+                    routing.not_leader(group, node, None);
+                }
                 self.pause(ticket, why, Duration::ZERO);
             }
             Refusal::TooLarge { limit } => self.finish(ticket, Err(ClientError::TooLarge { limit })),
