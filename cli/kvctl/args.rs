@@ -207,7 +207,7 @@ pub enum Node {
         /// Its data directory
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
-        /// Start it as a new node: what its directory holds is given up (asked for on a terminal)
+        /// Start it empty, as a new node under a new incarnation; what it held is set aside (asks on a terminal)
         #[arg(long)]
         new: bool,
     },

@@ -37,12 +37,43 @@ fn a_stopped_node_is_started_again_by_its_data_directory() {
         .expect("well");
         kvctl(&nodes, &["node", "start", name, "--data", &data]).exits(4);
         kvctl(&nodes, &["node", "stop", name, "--now", "--timeout", "20s"]).exits(0);
-        until(Instant::now() + STOP_PATIENCE, "the process to be gone", || Ok(gone(id).then_some(()))).expect("gone");
+        let lock = std::fs::File::open(cluster.nodes[position].data.join("LOCK")).expect("a lock");
+        let free = || rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok();
+        until(Instant::now() + STOP_PATIENCE, "the process to be gone", || Ok(free().then_some(()))).expect("gone");
+        drop(lock);
         janitor.gone(id).expect("it lets the process go");
         cluster.restart(position).expect("it starts");
         cluster.wait_ready(STOP_PATIENCE).expect("it is ready");
     }
     kvctl(&nodes, &["node", "stop", "n9"]).exits(1);
+}
+
+#[test]
+fn a_node_started_as_new_waits_to_be_admitted_and_nobody_else_does() {
+    let mut cluster = start("start-new", &[1, 1, 1]);
+    let nodes = cluster.endpoints();
+    kvctl(&nodes, &["put", "k", "v"]).exits(0);
+    kvctl(&nodes, &["node", "stop", "n3", "--timeout", "20s"]).exits(0);
+    cluster.wait_end(2, STOP_PATIENCE).expect("a clean end");
+    let data = cluster.nodes[2].data.clone();
+    let identity = std::fs::read(data.join("IDENTITY")).expect("an identity");
+    let arguments = ["node", "start", "n3", "--new", "--timeout", "20s", "-o", "json", "--data"];
+    let started = kvctl(&nodes, &[&arguments[..], &[data.to_str().expect("text")]].concat()).exits(0).json();
+    let mut janitor = Janitor::start(None).expect("a janitor");
+    janitor.add(started["pid"].as_u64().expect("a process") as u32).expect("it takes the process");
+
+    let status = until(Instant::now() + STOP_PATIENCE, "the new node to say what it waits for", || {
+        let status = kvctl(&nodes[..2], &["status", "-o", "json"]).exits(10).json();
+        Ok((!status["nodes"][2]["waiting_for"].as_array().is_none_or(Vec::is_empty)).then_some(status))
+    })
+    .expect("an answer");
+    assert_ne!(std::fs::read(data.join("IDENTITY")).expect("an identity"), identity, "another disk is another member");
+    assert!(Path::new(started["old_data"].as_str().expect("a path")).join("IDENTITY").exists(), "nothing is deleted");
+    assert!(status["groups"].as_array().expect("groups").iter().all(|group| group["leader"].is_string()), "{status}");
+    for i in 0..10 {
+        kvctl(&nodes[..1], &["put", &format!("k{i}"), "v"]).exits(0);
+        assert_eq!(kvctl(&nodes[1..2], &["get", "--raw", &format!("k{i}")]).exits(0).stdout, b"v");
+    }
 }
 
 #[test]
@@ -160,9 +191,4 @@ fn refused(arguments: &[&str]) -> String {
     assert!(ended.is_ok(), "it runs with {arguments:?}\n{said}");
     assert!(!status.success(), "{arguments:?}\n{said}");
     said
-}
-
-/// Whether no process has this id, or only one that has ended and was not asked for yet.
-fn gone(id: u32) -> bool {
-    std::fs::read(Path::new("/proc").join(id.to_string()).join("cmdline")).map_or(true, |command| command.is_empty())
 }

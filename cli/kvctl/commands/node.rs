@@ -1,10 +1,10 @@
 //! `node stop` and `node start`: the nodes of this machine, as an operator's hand would treat them.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use net::client::blocking::Client;
 use net::client::{ClientError, Request, Target};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use crate::args::Globals;
@@ -23,6 +24,10 @@ use crate::output::Answer;
 /// What kvd leaves in its data directory: its arguments, each followed by a NUL, and the id of its process.
 const ARGUMENTS_FILE: &str = "args";
 const PROCESS_FILE: &str = "pid";
+/// What a running kvd holds a lock on.
+const LOCK_FILE: &str = "LOCK";
+/// What a node that is started as new had stored is kept under this and a number.
+const ASIDE: &str = "old-";
 /// Where a node started from here writes what it has to say.
 const LOG_FILE: &str = "kvd.log";
 /// How long one look at whether a node answers may take.
@@ -76,12 +81,19 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         let owner = owner.unwrap_or("a node without a name".to_owned());
         return Err(Failure::new(Code::Precondition, format!("{} belongs to {owner}, not to {name}", data.display())));
     }
-    if let Some(id) = running(data) {
-        return Err(Failure::new(Code::Precondition, format!("{name} is running, as process {id}")));
+    let deadline = Instant::now() + globals.timeout;
+    // A node that holds its directory and takes no connections any more is about to end.
+    while locked(data) {
+        if listens(&arguments) || Instant::now() >= deadline {
+            let process = running(data).map_or(String::new(), |id| format!(", as process {id}"));
+            return Err(Failure::new(Code::Precondition, format!("{name} is running{process}")));
+        }
+        thread::sleep(PAUSE);
     }
     if new && io::stdin().is_terminal() && !confirmed(data)? {
         return Err(Failure::error("nothing was done"));
     }
+    let aside = if new { Some(set_aside(data)?) } else { None };
     let log = data.join(LOG_FILE);
     let output = OpenOptions::new().create(true).append(true).open(&log);
     let output = output.map_err(|error| Failure::error(format!("{}: {error}", log.display())))?;
@@ -97,7 +109,6 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         .spawn()
         .map_err(|error| Failure::error(format!("{}: {error}", program.display())))?;
     let id = child.id();
-    let deadline = Instant::now() + globals.timeout;
     // It has started once it has left its own id and, where its address is known, takes connections.
     while running(data) != Some(id) || !listens(&arguments) {
         if let Ok(Some(status)) = child.try_wait() {
@@ -110,7 +121,10 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         }
         thread::sleep(PAUSE);
     }
-    let json = json!({ "node": name, "pid": id, "started": true, "new": new, "log": log.display().to_string() });
+    let aside = aside.map(|path| path.display().to_string());
+    let json = json!({
+        "node": name, "pid": id, "started": true, "new": new, "old_data": aside, "log": log.display().to_string(),
+    });
     Ok(Answer::row(json, &["NODE", "PROCESS", "LOG"], vec![name.to_owned(), id.to_string(), log.display().to_string()]))
 }
 
@@ -136,12 +150,34 @@ fn option(arguments: &[OsString], name: &str) -> Option<String> {
     })
 }
 
+/// Moves what a node has stored into a directory of its own, so that the next start draws a new incarnation: the old one
+/// must never vote again. Nothing is deleted.
+fn set_aside(data: &Path) -> Result<PathBuf, Failure> {
+    let failed = |error: io::Error| Failure::error(format!("{}: {error}", data.display()));
+    let aside = (1..).map(|number| data.join(format!("{ASIDE}{number}"))).find(|path| !path.exists());
+    let aside = aside.ok_or_else(|| Failure::error("no name is left for the old data"))?;
+    fs::create_dir(&aside).map_err(failed)?;
+    for entry in fs::read_dir(data).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let stays = [ARGUMENTS_FILE, PROCESS_FILE, LOG_FILE].iter().any(|file| name == *file);
+        if !stays && !name.as_bytes().starts_with(ASIDE.as_bytes()) {
+            fs::rename(data.join(&name), aside.join(&name)).map_err(failed)?;
+        }
+    }
+    Ok(aside)
+}
+
 /// Whether the node takes connections; an address that only its file knows is taken on trust.
 fn listens(arguments: &[OsString]) -> bool {
     let setting = |argument: &OsString| argument.to_str()?.strip_prefix("node.listen=").map(str::to_owned);
     let address = arguments.iter().find_map(setting).or_else(|| option(arguments, "--listen"));
     let socket = address.and_then(|address| address.to_socket_addrs().ok()?.next());
     socket.is_none_or(|socket| TcpStream::connect_timeout(&socket, ATTEMPT).is_ok())
+}
+
+/// Whether a process holds the directory. Never asked while a node starts there: for a moment the lock would be ours.
+fn locked(data: &Path) -> bool {
+    File::open(data.join(LOCK_FILE)).is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
 }
 
 /// The id of the running process that owns the directory; an id left by a node that is gone does not count.
@@ -160,7 +196,7 @@ pub fn program() -> Result<PathBuf, Failure> {
 }
 
 fn confirmed(data: &Path) -> Result<bool, Failure> {
-    eprint!("What {} holds is given up. Go on? [y/N] ", data.display());
+    eprint!("The node comes back empty; what {} holds is set aside. Go on? [y/N] ", data.display());
     let mut answer = String::new();
     io::stderr()
         .flush()
