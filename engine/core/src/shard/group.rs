@@ -142,11 +142,8 @@ impl Group {
         self.serving == Serving::Whole && self.replica.applicable() > self.handed
     }
 
-    pub(super) fn membership_bytes(&self) -> Vec<u8> {
-        self.replica.membership().encode()
-    }
-
-    fn membership_at(&self, index: Index) -> Vec<u8> {
+    /// The membership in force at `index`, encoded.
+    pub(super) fn membership_at(&self, index: Index) -> Vec<u8> {
         self.replica.membership_at(index).encode()
     }
 

@@ -192,7 +192,7 @@ impl Shard {
                     self.persist_number
                 });
                 let persisted = group.persisted_by(ready);
-                let log_start = ready.log_start.take().map(|start| (start, group.membership_bytes()));
+                let log_start = ready.log_start.take().map(|start| (start, group.membership_at(start.index)));
                 let messages = std::mem::take(&mut ready.send_after_persist);
                 self.held.push_back(Held { number, group: id, messages, persisted });
                 effects.persist.push(Persist {
