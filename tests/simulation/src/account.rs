@@ -111,14 +111,15 @@ impl Account {
         )))
     }
 
-    /// An acknowledgement leaves only when what it names is durable.
-    pub fn may_accept(&self, place: Place, group: GroupId, matched: Index) -> Checked {
-        let last = self.replicas[&(place.node, group)].last;
-        if matched <= last.index {
+    /// An acknowledgement in `term` leaves only when what it names is durable; or a later term is, whose leader may have cut
+    /// that off again before it was ever written: nobody who has durably left a term is asked for its entries.
+    pub fn may_accept(&self, place: Place, group: GroupId, term: Term, matched: Index) -> Checked {
+        let Told { last, hard_state, .. } = &self.replicas[&(place.node, group)];
+        if matched <= last.index || hard_state.term > term {
             return Ok(());
         }
         Err(Violation(format!(
-            "node {} group {group} acknowledged entry {matched}, and its journal has promised {last:?}",
+            "node {} group {group} acknowledged entry {matched} in term {term}, and its journal has promised {last:?}",
             place.node
         )))
     }

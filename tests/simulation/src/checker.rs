@@ -160,7 +160,7 @@ impl Checker {
                 self.account.may_vote(place, id, *term, *from)?;
                 self.vote(id, *from, *term, *from)
             }
-            Body::AppendReply(AppendReply::Accepted { matched }) => self.account.may_accept(place, id, *matched),
+            Body::AppendReply(AppendReply::Accepted { matched }) => self.account.may_accept(place, id, *term, *matched),
             Body::AppendReply(AppendReply::Rejected { .. }) => {
                 totals.count("conflicts");
                 Ok(())

@@ -101,8 +101,8 @@ pub enum Inside {
     PeerLost(u16),
     /// The node is to hand over its leaderships and stop.
     Drain,
-    /// The disk is nearly full, or no longer.
-    DiskFull(bool),
+    /// The node looks whether its disk is nearly full.
+    DiskFull,
 }
 
 /// What a client wants of a core.

@@ -11,7 +11,7 @@ impl World {
     pub(crate) fn judge(&mut self) -> Checked {
         let groups: Vec<GroupId> = self.plan.map.groups.iter().map(|group| group.id).collect();
         for group in groups {
-            self.judge_group(group)?;
+            self.judge_group(group).map_err(|Violation(why)| Violation(format!("{why}{}", self.views(group))))?;
         }
         let operations = self.totals.of("operations");
         if operations < OPERATIONS_MIN {
@@ -31,6 +31,21 @@ impl World {
             self.history.check_counter(key, found)?;
         }
         self.history.check(&self.plan.keys)
+    }
+
+    /// What every replica of a group says of itself, and its leader of the others.
+    fn views(&self, group: GroupId) -> String {
+        let mut words = String::new();
+        for node in &self.nodes {
+            let cores = node.process.iter().flat_map(|process| &process.cores);
+            for view in cores.flat_map(|core| core.shard.views().map(move |view| (core, view))) {
+                let (core, view) = view;
+                let Some(replica) = core.shard.replica(group).filter(|_| view.group == group) else { continue };
+                words.push_str(&format!("\n  {view:?}"));
+                replica.peers().for_each(|peer| words.push_str(&format!("\n    {peer:?}")));
+            }
+        }
+        words
     }
 
     /// Every group has a leader, and what its replicas hold is the same.

@@ -75,7 +75,8 @@ impl World {
             }
             87..91 => {
                 self.totals.count("full disks");
-                self.tell_all(node, || Inside::DiskFull(true));
+                self.nodes[usize::from(node)].disk_full = true;
+                self.tell_all(node, || Inside::DiskFull);
                 let pause = self.random.between(100, 1_500) * MS;
                 self.plan_in(pause, Happening::Relief(Relief::Room(node)));
             }
@@ -107,7 +108,10 @@ impl World {
             Relief::Heal => self.heal(self.now),
             Relief::Calm => self.network.storm = 0,
             Relief::Fast(node) => self.nodes[usize::from(node)].sync_extra = 0,
-            Relief::Room(node) => self.tell_all(node, || Inside::DiskFull(false)),
+            Relief::Room(node) => {
+                self.nodes[usize::from(node)].disk_full = false;
+                self.tell_all(node, || Inside::DiskFull);
+            }
         }
         Ok(())
     }
@@ -119,13 +123,13 @@ impl World {
         self.heal(u64::MAX);
         for node in 0..self.nodes.len() as u16 {
             let state = &mut self.nodes[usize::from(node)];
-            (state.sync_extra, state.failing_core) = (0, None);
+            (state.sync_extra, state.failing_core, state.disk_full) = (0, None, false);
             state.paused_until = state.paused_until.min(self.now);
             if state.process.is_none() {
                 let pause = self.random.between(0, 300) * MS;
                 self.plan_in(pause, Happening::Relief(Relief::Start(node)));
             }
-            self.tell_all(node, || Inside::DiskFull(false));
+            self.tell_all(node, || Inside::DiskFull);
         }
         Ok(())
     }

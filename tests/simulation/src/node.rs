@@ -22,6 +22,8 @@ pub struct Node {
     pub paused_until: u64,
     /// Syncs take this much longer.
     pub sync_extra: u64,
+    /// Its disk is nearly full.
+    pub disk_full: bool,
     /// The next sync on this core fails.
     pub failing_core: Option<u16>,
 }
@@ -105,6 +107,7 @@ impl Node {
             process: None,
             paused_until: 0,
             sync_extra: 0,
+            disk_full: false,
             failing_core: None,
         }
     }

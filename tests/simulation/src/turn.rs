@@ -89,7 +89,8 @@ impl World {
                 self.handle(place, Event::Drain);
                 Ok(())
             }
-            Inside::DiskFull(full) => {
+            Inside::DiskFull => {
+                let full = self.nodes[usize::from(place.node)].disk_full;
                 self.handle(place, Event::DiskFull(full));
                 Ok(())
             }
