@@ -29,6 +29,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
+/// every start of a node opens a segment, and all of them are read at the next one.
+const SEGMENTS_MAX: usize = 6;
+
+/// Between two looks at the number of segments, in ticks of the Raft clock.
+const SEGMENTS_LOOK_TICKS: u64 = 10;
+
 /// Reads answered from the block cache in one turn before the sockets are looked at again.
 const FLUSH_EVERY: usize = 512;
 
@@ -248,10 +255,23 @@ impl Core {
 
     async fn tick_loop(self: Rc<Self>) {
         let tick = self.facts.tick;
+        let mut ticks: u64 = 0;
         while !self.is_stopping() {
             runtime::sleep(tick).await;
             self.facts.health.beat(self.index);
             self.handle(Event::Tick);
+            ticks += 1;
+            if ticks.is_multiple_of(SEGMENTS_LOOK_TICKS) {
+                self.keep_journal_short();
+            }
+        }
+    }
+
+    fn keep_journal_short(&self) {
+        let state = &mut *self.state.borrow_mut();
+        if state.journal.segments().count() > SEGMENTS_MAX && !state.store_syncing {
+            state.store_syncing = true;
+            self.writer.send(Write::Sync).unwrap_or_else(|_| panic!("the store thread is gone"));
         }
     }
 

@@ -37,6 +37,12 @@ pub enum FoundingError {
         /// What is wrong with it.
         why: String,
     },
+    /// The record is another directory's: this one was put together from parts.
+    #[error(
+        "the founding record in the data directory does not know this directory's incarnation: IDENTITY and the record come \
+         from different directories; restore the directory as a whole, or join as a new node with an empty one"
+    )]
+    Stranger,
     /// The settings do not describe the cluster this node is a member of.
     #[error("this node is a member of a cluster founded with other settings: {}; correct them", .differences.join("; "))]
     Changed {
@@ -62,6 +68,11 @@ fn record(directory: &Directory, name: &str) -> Result<Option<FoundingRecord>, F
 /// The rules, as this node's settings and directory have them.
 pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, FoundingError> {
     let state = state(directory)?;
+    if let State::Formed(record) | State::Proposed(record) = &state
+        && !record.holds(&settings.node.name, directory.incarnation)
+    {
+        return Err(FoundingError::Stranger);
+    }
     if let State::Formed(record) = &state {
         let differences = settings.blueprint().differences(&record.blueprint());
         if !differences.is_empty() {
