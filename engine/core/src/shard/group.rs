@@ -12,7 +12,7 @@ use raft::message::Message;
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
 
-/// What a replica may do with the state it found at start (DESIGN: recovery cases).
+/// What a replica may do with the state it found at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
     /// Log and store are sound.

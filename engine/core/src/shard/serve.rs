@@ -10,7 +10,7 @@ use raft::ids::GroupId;
 const MAP_GROUP: GroupId = GroupId(0);
 
 impl Shard {
-    /// Validates a command and proposes it (DESIGN: the leader validates before proposing).
+    /// Validates a command and proposes it: what is in the log has been checked by the leader that put it there.
     pub(super) fn write(&mut self, ticket: Ticket, group: GroupId, bytes: &[u8], effects: &mut Effects) {
         if let Err(why) = self.try_write(ticket, group, bytes) {
             effects.answers.push((ticket, Answer::Refused(why)));
