@@ -153,7 +153,10 @@ impl Core {
     pub(super) fn adopt(self: &Rc<Self>, socket: OwnedFd, hello: &Hello, loopback: bool) {
         let (socket, reader) = match Socket::adopt(socket) {
             Ok(halves) => halves,
-            Err(error) => return tracing::warn!(core = self.index, %error, "cannot take a connection over"),
+            Err(error) => {
+                tracing::warn!(core = self.index, %error, "cannot take a connection over");
+                return self.release_place(hello);
+            }
         };
         let refused = match hello.role {
             Role::Founding => Some(HelloRefusal::Forbidden),
@@ -172,7 +175,8 @@ impl Core {
         socket.out().extend_from_slice(&reply.encode());
         socket.flush();
         if refused.is_some() {
-            return socket.close();
+            socket.close();
+            return self.release_place(hello);
         }
         let core = self.clone();
         if hello.role == Role::Peer {
@@ -201,6 +205,13 @@ impl Core {
             core.state.borrow_mut().clients.open.remove(&number);
             core.facts.connections.release();
         });
+    }
+
+    /// The front has counted a client in that is not served after all.
+    fn release_place(&self, hello: &Hello) {
+        if hello.role == Role::Client {
+            self.facts.connections.release();
+        }
     }
 
     async fn serve(self: &Rc<Self>, number: u64, client: &Client, mut reader: Reader) {
