@@ -191,6 +191,9 @@ enum BodyMirror {
         bytes: u64,
     },
     TimeoutNow,
+    SnapshotRequest {
+        least: Index,
+    },
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize)]
@@ -278,6 +281,7 @@ fn to_message(archived: &ArchivedMessage) -> Option<Message> {
         ArchivedBody::SnapshotGrant { last } => Body::SnapshotGrant { last: log_id(last) },
         ArchivedBody::SnapshotProgress { bytes } => Body::SnapshotProgress { bytes: bytes.to_native() },
         ArchivedBody::TimeoutNow => Body::TimeoutNow,
+        ArchivedBody::SnapshotRequest { least } => Body::SnapshotRequest { least: index(least) },
     };
     Some(Message {
         from: ReplicaId(archived.from.0.to_native()),

@@ -154,6 +154,7 @@ fn layout_of_peer_messages_is_frozen() {
         ("peer_snapshot_grant", Body::SnapshotGrant { last }),
         ("peer_snapshot_progress", Body::SnapshotProgress { bytes: 8 }),
         ("peer_timeout_now", Body::TimeoutNow),
+        ("peer_snapshot_request", Body::SnapshotRequest { least: Index(9) }),
     ];
     for (name, body) in bodies {
         let message = Message { from: ReplicaId(0x0001_0002), to: ReplicaId(0x0003), term: Term(3), body };

@@ -47,6 +47,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         any_log_id().prop_map(|last| Body::SnapshotGrant { last }),
         any::<u64>().prop_map(|bytes| Body::SnapshotProgress { bytes }),
         Just(Body::TimeoutNow),
+        any::<u64>().prop_map(|least| Body::SnapshotRequest { least: Index(least) }),
     ]
 }
 

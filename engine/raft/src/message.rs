@@ -86,6 +86,11 @@ pub enum Body {
     },
     /// Leader to its chosen successor: campaign now (thesis 3.10).
     TimeoutNow,
+    /// My log is sound, my store is not: I vote and take entries, and want a snapshot.
+    SnapshotRequest {
+        /// The entry before my log's first: what the snapshot must cover at least.
+        least: Index,
+    },
 }
 
 /// Whether entries were taken.

@@ -26,7 +26,8 @@ pub struct Options {
     pub window_bytes_max: usize,
     /// Bytes of entries that may wait for their commit before proposals are refused as busy.
     pub uncommitted_bytes_max: usize,
-    /// Whether this replica stands for election. A host whose store lacks what the log starts from says no.
+    /// Whether this replica stands for election. A host whose store lacks what the log starts from says no: the
+    /// replica is *hollow* until a snapshot has come. It grants any that covers its log's start.
     pub may_campaign: bool,
 }
 

@@ -42,6 +42,8 @@ pub struct PeerView {
     pub active: bool,
     /// Whether it has no vote.
     pub learner: bool,
+    /// Whether it has asked for a snapshot, as its store lacks what its log starts from, and has not got it yet.
+    pub hollow: bool,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,18 @@ pub(crate) struct Progress {
     pub(crate) round: u64,
     /// The commit index it knows if nothing got lost.
     pub(crate) commit_told: Index,
+    /// The snapshot it asked for. Its log is sound, so entries go on meanwhile and `flow` says how.
+    pub(crate) asked: Option<Asked>,
     denials: Denials,
+}
+
+/// A snapshot that a peer has asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) offered: LogId,
+    pub(crate) granted: bool,
+    /// The tick of the last sign that it goes on.
+    pub(crate) heard: u64,
 }
 
 /// Probes in a row that the peer refused although it had acknowledged what they ask for.
@@ -114,6 +127,7 @@ impl Progress {
             heard: now,
             round: 0,
             commit_told: Index(0),
+            asked: None,
             denials: Denials::default(),
         }
     }

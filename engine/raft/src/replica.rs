@@ -152,6 +152,7 @@ impl Replica {
             Body::HeartbeatReply { round } => self.on_heartbeat_reply(from, round, ready),
             Body::SnapshotGrant { last } => self.on_snapshot_grant(from, last, ready),
             Body::SnapshotProgress { .. } => self.on_snapshot_progress(from),
+            Body::SnapshotRequest { least } => self.on_snapshot_request(from, least, ready),
         }
     }
 

@@ -2,12 +2,15 @@
 //!
 //! The bytes never pass through here. A replica only agrees with its leader that they should
 //! flow, and takes note when the host has put them in place.
+//!
+//! A leader offers one to a peer whose next entry it has no more. A *hollow* peer, whose log is sound but whose
+//! store is lost, asks for one; its log goes on growing meanwhile, as a quorum may need it.
 
 use crate::entry::LogId;
-use crate::ids::ReplicaId;
+use crate::ids::{Index, ReplicaId};
 use crate::membership::Memberships;
 use crate::message::{AppendReply, Body, SnapshotInstalled};
-use crate::progress::Flow;
+use crate::progress::{Asked, Flow};
 use crate::ready::{Ready, SnapshotWanted};
 use crate::replica::{Become, Replica, State};
 
@@ -17,7 +20,12 @@ impl Replica {
         if !self.follow(from, ready) {
             return;
         }
-        if last.index <= self.log.commit() || self.log.contains(last) {
+        if !self.may_campaign {
+            // The store is hollow: what the log holds is of no help, and what ends before the log begins neither.
+            if last.index >= self.log.start().index {
+                ready.send.push(self.message(from, Body::SnapshotGrant { last }));
+            }
+        } else if last.index <= self.log.commit() || self.log.contains(last) {
             // We have caught up in the meantime, or the leader missed our answer.
             let reply = AppendReply::Accepted { matched: last.index };
             ready.send_after_persist.push(self.message(from, Body::AppendReply(reply)));
@@ -33,14 +41,38 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         peer.heard = now;
-        if let Flow::Snapshot { offered, granted, heard } = &mut peer.flow
-            && *offered == last
+        let on_offer = match (&mut peer.flow, &mut peer.asked) {
+            (Flow::Snapshot { offered, granted, heard }, _) if *offered == last => Some((granted, heard)),
+            (_, Some(Asked { offered, granted, heard })) if *offered == last => Some((granted, heard)),
+            _ => None,
+        };
+        if let Some((granted, heard)) = on_offer
             && !*granted
         {
             *granted = true;
             *heard = now;
             ready.snapshots.push(SnapshotWanted { peer: from, last });
         }
+    }
+
+    /// Leader: the peer's store is lost. It gets an offer, unless one is open already, or this store does not hold
+    /// yet what the peer's log starts from: it will ask again.
+    pub(crate) fn on_snapshot_request(&mut self, from: ReplicaId, least: Index, ready: &mut Ready) {
+        let now = self.timeouts.now();
+        let election = u64::from(self.options.election_ticks);
+        let index = self.log.start().index.max(least);
+        let term = self.log.term_of(index).filter(|_| index <= self.log.applied());
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(peer) = leader.peers.get_mut(&from) else { return };
+        peer.heard = now;
+        let open = peer.asked.as_ref().is_some_and(|asked| now - asked.heard < election);
+        if open || matches!(peer.flow, Flow::Snapshot { .. }) {
+            return;
+        }
+        let Some(term) = term else { return };
+        let last = LogId { term, index };
+        peer.asked = Some(Asked { offered: last, granted: false, heard: now });
+        ready.send.push(self.message(from, Body::SnapshotOffer { last }));
     }
 
     /// Leader: bytes arrive at the receiver.
@@ -51,6 +83,9 @@ impl Replica {
         peer.heard = now;
         if let Flow::Snapshot { heard, .. } = &mut peer.flow {
             *heard = now;
+        }
+        if let Some(asked) = &mut peer.asked {
+            asked.heard = now;
         }
     }
 
@@ -65,6 +100,22 @@ impl Replica {
             if !ok {
                 progress.start_again();
             }
+        }
+        match &mut progress.asked {
+            Some(asked) if ok => asked.heard = now,
+            // It asks again.
+            asked => *asked = None,
+        }
+    }
+
+    /// Hollow receiver's host: asks the leader for a snapshot, if one is known. Call it about once per election
+    /// timeout until one has come.
+    pub fn request_snapshot(&mut self, ready: &mut Ready) {
+        if let State::Follower(follower) = &self.state
+            && let Some(leader) = follower.leader
+        {
+            let least = self.log.start().index;
+            ready.send.push(self.message(leader, Body::SnapshotRequest { least }));
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) fn is_sound(message: &Message) -> bool {
             }
             Body::HeartbeatReply { round } => *round <= NUMBER_MAX,
             Body::SnapshotOffer { last } | Body::SnapshotGrant { last } => is_position(*last),
+            Body::SnapshotRequest { least } => is_index(*least),
             Body::PreVoteReply { .. } | Body::VoteReply { .. } => true,
             Body::SnapshotProgress { .. } | Body::TimeoutNow => true,
         }

@@ -131,6 +131,7 @@ impl Replica {
             state: peer.state(),
             active: now - peer.heard < election,
             learner: !self.membership().is_voter(id),
+            hollow: peer.asked.as_ref().is_some_and(|asked| now - asked.heard < 2 * election),
         })
     }
 

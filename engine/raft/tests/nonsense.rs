@@ -132,7 +132,8 @@ fn message(random: &mut Random, term: Term) -> Message {
         12 => Body::HeartbeatReply { round: random.below(3) },
         13 => Body::SnapshotOffer { last: id(random) },
         14 => Body::SnapshotGrant { last: id(random) },
-        _ if random.below(2) == 0 => Body::SnapshotProgress { bytes: random.number() },
+        _ if random.below(3) == 0 => Body::SnapshotProgress { bytes: random.number() },
+        _ if random.below(2) == 0 => Body::SnapshotRequest { least: Index(random.number()) },
         _ => Body::TimeoutNow,
     };
     Message { from: ReplicaId(1 + random.below(4)), to: ReplicaId(1 + random.below(20) / 19), term, body }

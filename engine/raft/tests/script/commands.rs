@@ -19,6 +19,7 @@
 //! unreachable NODE PEER
 //! take NODE NAME | install NODE NAME | sent NODE PEER ok|failed     a snapshot: made, put in place, sender's report
 //! progress NODE BYTES | stream FROM TO                              stream: all three of them
+//! ask NODE | whole NODE                                             ask: for a snapshot; whole: its store is sound again
 //! show NODES | peers NODE | network | forge FROM TO Kind ...
 //! ```
 
@@ -101,6 +102,13 @@ impl World {
                 self.snapshots.insert("streamed".into(), snapshot);
                 self.install(id(words[1]), "streamed");
                 self.sent(id(words[0]), id(words[1]), true);
+            }
+            "ask" => {
+                self.turn(id(words[0]), |replica, ready| replica.request_snapshot(ready));
+            }
+            "whole" => {
+                self.node(id(words[0])).options.may_campaign = true;
+                self.turn(id(words[0]), |replica, _| replica.set_may_campaign(true));
             }
             "show" => self.ids(words[0]).into_iter().for_each(|id| self.show(id)),
             "peers" => {

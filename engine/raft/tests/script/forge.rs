@@ -40,6 +40,7 @@ pub fn message(from: ReplicaId, to: ReplicaId, mut words: Vec<&str>) -> Message 
         ["HeartbeatReply"] => Body::HeartbeatReply { round },
         ["SnapshotOffer"] => Body::SnapshotOffer { last: id(last) },
         ["SnapshotGrant"] => Body::SnapshotGrant { last: id(last) },
+        ["SnapshotRequest"] => Body::SnapshotRequest { least: index(last) },
         ["TimeoutNow"] => Body::TimeoutNow,
         _ => panic!("no message {words:?}"),
     };

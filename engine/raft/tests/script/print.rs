@@ -87,6 +87,7 @@ pub fn body(message: &Message) -> String {
         Body::SnapshotOffer { last } => format!("SnapshotOffer {}", id(*last)),
         Body::SnapshotGrant { last } => format!("SnapshotGrant {}", id(*last)),
         Body::SnapshotProgress { bytes } => format!("SnapshotProgress {bytes} bytes"),
+        Body::SnapshotRequest { least } => format!("SnapshotRequest of {least} at least"),
         Body::TimeoutNow => "TimeoutNow".into(),
     }
 }
@@ -109,6 +110,7 @@ pub fn kind(body: &Body) -> &'static str {
         Body::SnapshotOffer { .. } => "SnapshotOffer",
         Body::SnapshotGrant { .. } => "SnapshotGrant",
         Body::SnapshotProgress { .. } => "SnapshotProgress",
+        Body::SnapshotRequest { .. } => "SnapshotRequest",
         Body::TimeoutNow => "TimeoutNow",
     }
 }
