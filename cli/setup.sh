@@ -6,6 +6,7 @@
 #
 # Before sourcing, set `root` to the project's directory. Functions:
 #   setup_build        a C++ compiler, git, libclang and a Rust that is new enough
+#   setup_tests        what the suites with namespaces, disks and clocks of their own need; only as root, never fatal
 #   setup_target_dir   one target directory for everything, so that RocksDB is built once
 # shellcheck shell=sh
 
@@ -128,6 +129,41 @@ setup_build() {
         setup_say "still missing after the installation: $missing"
         exit 1
     }
+}
+
+# Packages of the tools and libraries that are not there, for tests alone.
+setup_missing_for_tests() {
+    while read -r tool package; do
+        (PATH="$PATH:/usr/sbin:/sbin" && command -v "$tool") >/dev/null 2>&1 || printf '%s\n' "$package"
+    done <<'TOOLS'
+ip iproute2
+nft nftables
+iptables iptables
+mkfs.ext4 e2fsprogs
+mount mount
+fsfreeze util-linux
+fallocate util-linux
+prlimit util-linux
+TOOLS
+    for file in /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/lib/faketime/libfaketimeMT.so.1; do
+        [ -e "$file" ] && return 0
+    done
+    printf 'libfaketime\n'
+}
+
+setup_tests() {
+    # Nobody else can make namespaces and mounts anyway; the suites skip by name what they cannot do.
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1 || return 0
+    packages=$(setup_missing_for_tests | sort -u | tr '\n' ' ')
+    [ -n "$packages" ] || return 0
+    setup_say "for the tests: apt-get install --no-install-recommends -y $packages"
+    [ "${KV_NO_INSTALL:-}" != 1 ] || return 0
+    # shellcheck disable=SC2086 # a list of names
+    {
+        timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+            timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y -qq $packages
+    } >&2 || setup_say "the line above failed; what needs these is skipped"
+    hash -r
 }
 
 setup_target_dir() {

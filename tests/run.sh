@@ -2,7 +2,7 @@
 # All the tests, on a machine that may have nothing installed.
 #
 #   sh tests/run.sh                                          the whole gate
-#   sh tests/run.sh --long                                   100 + 30 crash cycles with real processes, 5,000 seeds
+#   sh tests/run.sh --long                                   every suite with real processes at full length, 5,000 seeds
 #   KVD_SIM_SEEDS=FIRST..LAST sh tests/run.sh --simulation   these simulation seeds and nothing else
 #
 # The last line is `N passed, N failed`, with `, N skipped` if something could not run here; what was skipped is
@@ -57,7 +57,7 @@ skip() {
     skipped=$((skipped + 1))
 }
 
-# suite NAME COMMAND...: a `cargo test`, whose tests count one by one.
+# suite NAME COMMAND...: a `cargo test`, whose tests count one by one, and every line `SKIPPED: name: why` of theirs.
 suite() {
     name=$1
     shift
@@ -70,7 +70,7 @@ suite() {
             if ($(i + 1) ~ /^failed/) f += $i
             if ($(i + 1) ~ /^ignored/) s += $i
         }
-    } END { print p + 0, f + 0, s + 0 }' "$log")
+    } /^SKIPPED: / { s++ } END { print p + 0, f + 0, s + 0 }' "$log")
     set -- $counts
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
     # A build that breaks or a test process that dies has no result line of its own.
@@ -116,11 +116,15 @@ if [ "$mode" = simulation ]; then
     finish
 fi
 
+setup_tests
+
 if [ "$mode" = long ]; then
     check "build" cargo build --release --workspace --quiet
     [ "$failed" -eq 0 ] || finish
     suite "crash cycles" env KV_CRASH_CYCLES_ONE=100 KV_CRASH_CYCLES_ALL=30 \
         cargo test --release --workspace --test crash_cycles -- --nocapture --test-threads 1
+    suite "nemesis" env KV_NEMESIS_ROUNDS=20 \
+        cargo test --release --workspace --test linearizability -- --nocapture --test-threads 1
     simulation 0..4999
     finish
 fi

@@ -1,0 +1,293 @@
+//! Three nodes on a stage, each in a room and on a disk of its own.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use net::client::{Client, ClientOptions};
+use net::status::{NodeStatus, ROLE_LEADER};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::disk::Disk;
+use super::network::{Network, host};
+use super::room::Room;
+use super::stage::{Stage, text};
+use crate::harness::{ELECTION_TIMEOUT, GROUPS, Janitor, START_PATIENCE, eventually};
+
+const PORT: u16 = 7400;
+/// How long one question for the status may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Where a distribution puts the library that fakes a clock.
+const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
+/// Below so many bytes of free room a node refuses writes.
+pub const LOW_WATER: u64 = 48 << 20;
+
+/// What is special about a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Settings as `section.key=value`, stronger than those of every test.
+    pub settings: Vec<String>,
+    /// Let the nodes see a clock that can be moved, if the library for it is there.
+    pub movable_clocks: bool,
+    /// The most descriptors a node may have.
+    pub descriptors_max: Option<u64>,
+}
+
+/// One node.
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Where clients and peers find it.
+    pub address: String,
+    /// Where it lives.
+    pub room: Room,
+    /// What its data is on.
+    pub disk: Disk,
+    /// Its data directory.
+    pub data: PathBuf,
+    clock: Option<PathBuf>,
+    log: PathBuf,
+    command: Vec<String>,
+    process: Option<Child>,
+}
+
+/// All of them.
+pub struct Cluster {
+    /// `n1` first.
+    pub nodes: Vec<Node>,
+    /// What is between them.
+    pub network: Network,
+    janitor: Janitor,
+}
+
+impl Cluster {
+    /// Starts three nodes and waits until each group has a leader that all know. Why not, if this machine cannot.
+    pub fn start(stage: &Stage, options: &Options) -> Result<Cluster, String> {
+        let janitor = Janitor::start(None).map_err(|error| error.to_string())?;
+        let rooms: Vec<Room> = (1..=3).map(|i| Room::open(&format!("room {i}"))).collect::<Result<_, _>>()?;
+        let network = Network::build(&rooms)?;
+        let addresses: Vec<String> = (0..rooms.len()).map(|i| format!("{}:{PORT}", host(i))).collect();
+        let list: Vec<String> = addresses.iter().enumerate().map(|(i, at)| format!("n{}={at}", i + 1)).collect();
+        let mut cluster = Cluster { nodes: Vec::new(), network, janitor };
+        for (position, (room, address)) in rooms.into_iter().zip(addresses).enumerate() {
+            let name = format!("n{}", position + 1);
+            let disk = Disk::make(&stage.directory, &name)?;
+            let data = disk.path.join("data");
+            let clock =
+                options.movable_clocks.then(faketime).flatten().map(|_| stage.directory.join(format!("{name}.clock")));
+            let command = command(&name, &address, text(&data), &list.join(","), options, clock.as_deref());
+            let log = stage.directory.join(format!("{name}.log"));
+            cluster.nodes.push(Node { name, address, room, disk, data, clock, log, command, process: None });
+            cluster.turn_clock(position, 0);
+            cluster.start_node(position);
+        }
+        cluster.wait_healthy();
+        Ok(cluster)
+    }
+
+    /// Starts a node that is not running.
+    pub fn start_node(&mut self, position: usize) {
+        let node = &mut self.nodes[position];
+        assert!(node.process.is_none(), "{} is running", node.name);
+        let log = OpenOptions::new().create(true).append(true).open(&node.log).expect("a log");
+        let command = node.command.clone();
+        let process = node.room.run(move || spawn(&command, log)).expect("a process");
+        self.janitor.add(process.id()).expect("the janitor lives");
+        node.process = Some(process);
+    }
+
+    /// Ends a node with SIGKILL; nothing happens if it has ended by itself.
+    pub fn kill(&mut self, position: usize) {
+        let Some(mut process) = self.nodes[position].process.take() else { return };
+        process.kill().expect("the signal is sent");
+        process.wait().expect("it ends");
+        self.janitor.gone(process.id()).expect("the janitor lives");
+    }
+
+    /// Sends a signal to a node.
+    pub fn signal(&self, position: usize, signal: Signal) {
+        let process = self.nodes[position].process.as_ref().expect("a running node");
+        let id = Pid::from_raw(i32::try_from(process.id()).expect("a process id")).expect("not 0");
+        kill_process(id, signal).expect("the signal is sent");
+    }
+
+    /// Waits until a node has ended by itself.
+    pub fn wait_end(&mut self, position: usize, patience: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let process = self.nodes[position].process.as_mut().expect("a started node");
+            if let Some(status) = process.try_wait().expect("a child") {
+                let id = self.nodes[position].process.take().expect("it was there").id();
+                self.janitor.gone(id).expect("the janitor lives");
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5)); // the pause between two looks
+        }
+    }
+
+    /// Whether a node is running.
+    pub fn is_running(&mut self, position: usize) -> bool {
+        self.nodes[position].process.as_mut().is_some_and(|process| process.try_wait().expect("a child").is_none())
+    }
+
+    /// The power of a node's disk and of the node itself is gone, in this order and at once.
+    pub fn cut_power(&mut self, position: usize) {
+        self.nodes[position].disk.cut_power().expect("the power is cut");
+        self.kill(position);
+    }
+
+    /// The power is back and the node is started.
+    pub fn restore_power(&mut self, position: usize) {
+        self.nodes[position].disk.restore_power();
+        self.start_node(position);
+    }
+
+    /// Moves the wall clock of a node by so many seconds from the true time; whether it has one that can be moved.
+    pub fn turn_clock(&self, position: usize, seconds: i64) -> bool {
+        let Some(clock) = &self.nodes[position].clock else { return false };
+        std::fs::write(clock, format!("{seconds:+}")).expect("the clock is turned");
+        true
+    }
+
+    /// The addresses of all nodes.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// A client of all nodes.
+    pub fn client(&self, timeout: Duration) -> Client {
+        let options = ClientOptions { timeout, ..ClientOptions::default() };
+        Client::connect(&self.endpoints(), options).expect("a client")
+    }
+
+    /// What each node says of itself, if it answers.
+    pub fn status(&self) -> Vec<Option<NodeStatus>> {
+        match self.client(ASK_TIMEOUT).status() {
+            Ok(status) => status.nodes.into_iter().map(|report| report.status.ok()).collect(),
+            // Nobody answers, or there is no cluster yet.
+            Err(_) => vec![None; self.nodes.len()],
+        }
+    }
+
+    /// Waits until all nodes answer and agree on a leader of every group.
+    pub fn wait_healthy(&self) {
+        eventually(START_PATIENCE, "all nodes to follow leaders", || self.is_healthy().then_some(()));
+    }
+
+    fn is_healthy(&self) -> bool {
+        let status = self.status();
+        status.len() == self.nodes.len()
+            && (0..=GROUPS as usize).all(|group| {
+                let of =
+                    |node: &Option<NodeStatus>| node.as_ref()?.groups.get(group).and_then(|replica| replica.leader);
+                let leaders: Vec<Option<u16>> = status.iter().map(of).collect();
+                leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0])
+            })
+    }
+
+    /// The highest term of each group: it grows with every election.
+    pub fn terms(&self) -> Vec<u64> {
+        let status = self.status();
+        let term = |group: usize| {
+            let of = |node: &NodeStatus| node.groups.get(group).map_or(0, |replica| replica.term);
+            status.iter().flatten().map(of).max().unwrap_or(0)
+        };
+        (0..=GROUPS as usize).map(term).collect()
+    }
+
+    /// The position of the node that leads the most groups.
+    pub fn busiest_leader(&self) -> usize {
+        let status = self.status();
+        let led = |position: &usize| {
+            let groups = status[*position].as_ref().map_or(&[][..], |node| &node.groups);
+            groups.iter().filter(|replica| replica.role == ROLE_LEADER).count()
+        };
+        (0..self.nodes.len()).max_by_key(led).expect("a node")
+    }
+
+    /// The whole log of a node.
+    pub fn log(&self, position: usize) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.nodes[position].log).unwrap_or_default()).into_owned()
+    }
+
+    /// The last lines of every node's log, for an error.
+    pub fn log_tails(&self) -> String {
+        let tail = |position: usize| {
+            let log = self.log(position);
+            let lines: Vec<&str> = log.lines().collect();
+            format!("-- n{}\n{}", position + 1, lines[lines.len().saturating_sub(15)..].join("\n"))
+        };
+        (0..self.nodes.len()).map(tail).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.disk.recover());
+        if std::thread::panicking() {
+            println!("{}", self.log_tails());
+        }
+        (0..self.nodes.len()).for_each(|position| self.kill(position));
+    }
+}
+
+/// Whether a process was ended by this signal.
+pub fn was_ended_by(status: ExitStatus, signal: Signal) -> bool {
+    status.signal() == Some(signal.as_raw())
+}
+
+/// The library that fakes a clock.
+pub fn faketime() -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> = vec!["/usr/lib".into()];
+    places.extend(std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path()));
+    places.into_iter().map(|place| place.join(FAKETIME)).find(|path| path.exists())
+}
+
+fn command(
+    name: &str,
+    address: &str,
+    data: &str,
+    list: &str,
+    options: &Options,
+    clock: Option<&std::path::Path>,
+) -> Vec<String> {
+    let mut words: Vec<String> = vec!["env".into()];
+    if let (Some(clock), Some(library)) = (clock, faketime()) {
+        words.extend([
+            format!("LD_PRELOAD={}", library.display()),
+            format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
+            "FAKETIME_CACHE_DURATION=1".into(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
+        ]);
+    }
+    if let Some(max) = options.descriptors_max {
+        words.extend(["prlimit".into(), format!("--nofile={max}")]);
+    }
+    words.push(env!("CARGO_BIN_EXE_kvd").into());
+    let groups = GROUPS.to_string();
+    let fixed = ["run", "--name", name, "--listen", address, "--admin", "", "--data", data, "--nodes", list];
+    words.extend(
+        fixed.into_iter().chain(["--shards", "1", "--groups", &groups, "--replication", "3"]).map(str::to_owned),
+    );
+    let settings = [
+        format!("raft.election_timeout={}ms", ELECTION_TIMEOUT.as_millis()),
+        // Small, so that segments are recycled and tables flushed while a test lasts.
+        "journal.segment=8MiB".into(),
+        "store.write_buffer=4MiB".into(),
+        "store.block_cache=8MiB".into(),
+        format!("journal.low_water={LOW_WATER}"),
+    ];
+    for setting in settings.into_iter().chain(options.settings.iter().cloned()) {
+        words.extend(["--set".into(), setting]);
+    }
+    words
+}
+
+fn spawn(command: &[String], log: File) -> std::io::Result<Child> {
+    Command::new(&command[0]).args(&command[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+}
