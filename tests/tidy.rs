@@ -25,12 +25,13 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Rooms (by path) and the rooms of the same crate and of `engine_core` that they may name.
 const ROOMS: &[(&str, &[&str])] = &[
     ("engine/core/src/placement", &["placement"]),
+    ("engine/core/src/exchange", &["exchange"]),
     ("engine/core/src/command", &["command"]),
     ("engine/core/src/sessions", &["sessions", "command"]),
     ("engine/core/src/state_machine", &["state_machine", "sessions", "command", "placement"]),
     ("engine/core/src/journal", &["journal", "command"]),
     // Of the state machine, the shard knows only the runs that it hands to it.
-    ("engine/core/src/shard", &["shard", "command", "placement", "state_machine"]),
+    ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "state_machine"]),
     ("engine/src/store", &["store", "state_machine", "sessions", "command"]),
 ];
 

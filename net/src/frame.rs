@@ -49,6 +49,8 @@ pub enum Kind {
     Response = 64,
     /// Raft messages of many groups ([`crate::peer`]).
     PeerBatch = 128,
+    /// One word between cores that concerns many groups ([`crate::exchange`]).
+    Exchange = 129,
     /// What a node asks another before there is a cluster ([`crate::founding`]).
     FoundingQuery = 130,
     /// The answer to [`Kind::FoundingQuery`].
@@ -69,6 +71,7 @@ impl Kind {
             8 => Kind::Ping,
             64 => Kind::Response,
             128 => Kind::PeerBatch,
+            129 => Kind::Exchange,
             130 => Kind::FoundingQuery,
             131 => Kind::FoundingAnswer,
             _ => return None,

@@ -194,6 +194,9 @@ enum BodyMirror {
     SnapshotRequest {
         least: Index,
     },
+    Ask {
+        round: u64,
+    },
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize)]
@@ -282,6 +285,7 @@ fn to_message(archived: &ArchivedMessage) -> Option<Message> {
         ArchivedBody::SnapshotProgress { bytes } => Body::SnapshotProgress { bytes: bytes.to_native() },
         ArchivedBody::TimeoutNow => Body::TimeoutNow,
         ArchivedBody::SnapshotRequest { least } => Body::SnapshotRequest { least: index(least) },
+        ArchivedBody::Ask { round } => Body::Ask { round: round.to_native() },
     };
     Some(Message {
         from: ReplicaId(archived.from.0.to_native()),

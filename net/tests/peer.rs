@@ -48,6 +48,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         any::<u64>().prop_map(|bytes| Body::SnapshotProgress { bytes }),
         Just(Body::TimeoutNow),
         any::<u64>().prop_map(|least| Body::SnapshotRequest { least: Index(least) }),
+        any::<u64>().prop_map(|round| Body::Ask { round }),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Everything of a core that is pure.
 pub mod command;
+pub mod exchange;
 pub mod journal;
 pub mod placement;
 pub mod recovery;

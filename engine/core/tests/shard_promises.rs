@@ -92,6 +92,7 @@ fn shard(entries: u64) -> (Shard, [ReplicaId; 2]) {
         GroupStart { group: GROUP, replica: replicas[0], restored, serving: Serving::Whole, preferred: replicas[0] };
     let options = Options {
         node: 0,
+        start: 1,
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 1,

@@ -116,6 +116,13 @@ impl Replica {
         }
     }
 
+    /// A read round of a leader: whoever follows it says so.
+    pub(crate) fn on_ask(&mut self, from: ReplicaId, round: u64, ready: &mut Ready) {
+        if self.follow(from, ready) {
+            ready.send.push(self.message(from, Body::HeartbeatReply { round }));
+        }
+    }
+
     fn follow_commit(&mut self, commit: Index) {
         if commit > self.log.commit() {
             self.log.commit_to(commit);
@@ -130,7 +137,7 @@ impl Replica {
                 let last = self.log.last().index;
                 Body::AppendReply(AppendReply::Rejected { prev: prev.index, hint: LogId::default(), last })
             }
-            Body::Heartbeat { .. } | Body::SnapshotOffer { .. } => Body::HeartbeatReply { round: 0 },
+            Body::Heartbeat { .. } | Body::Ask { .. } | Body::SnapshotOffer { .. } => Body::HeartbeatReply { round: 0 },
             Body::Vote { .. } => Body::VoteReply { granted: false },
             Body::PreVoteReply { granted: false } => return self.on_pre_vote_refused(from, ready),
             _ => return,

@@ -112,9 +112,12 @@ impl Replica {
         if !self.has_committed_in_term() {
             return;
         }
+        let (from, term) = (self.options.id, self.hard_state.term);
         let State::Leader(leader) = &mut self.state else { return };
         if leader.reads.begin_round(self.log.commit()) {
-            self.beat(ready);
+            // Should question or answer be lost: every heartbeat carries the newest round, too.
+            let body = Body::Ask { round: leader.reads.round() };
+            ready.send.extend(leader.peers.keys().map(|&to| Message { from, to, term, body: body.clone() }));
             self.confirm_reads(ready);
         }
     }

@@ -64,9 +64,9 @@ pub enum Body {
         /// (`Replica::settled`; a leader computes its own); hosts compact no further.
         settled: Index,
     },
-    /// The answer to [`Body::Heartbeat`].
+    /// The answer to [`Body::Heartbeat`] and to [`Body::Ask`].
     HeartbeatReply {
-        /// The round of the beat that is answered.
+        /// The round of what is answered.
         round: u64,
     },
     /// The leader's log no longer reaches back to what you lack: may I send a snapshot? (rule 22)
@@ -90,6 +90,12 @@ pub enum Body {
     SnapshotRequest {
         /// The entry before my log's first: what the snapshot must cover at least.
         least: Index,
+    },
+    /// Do you still follow me? The question of a read round; the answer is [`Body::HeartbeatReply`]. It tells nothing
+    /// else, so a host may put the questions of all its groups to one neighbour into one message.
+    Ask {
+        /// The round that asks (rule 9).
+        round: u64,
     },
 }
 

@@ -1,7 +1,7 @@
 //! Reads that wait until the leader knows that it still leads (ReadIndex, thesis 6.4).
 //!
-//! A read joins the *next* round. A round is a number that only grows within a term; heartbeats carry it, and a
-//! quorum of answers to a beat of this round or a later one proves that nobody else led
+//! A read joins the *next* round. A round is a number that only grows within a term; a question to every peer carries it,
+//! and each later heartbeat. A quorum of answers to this round or a later one proves that nobody else led
 //! when the round began. A round that began before the read arrived proves nothing for it (rule 9).
 
 use crate::ids::Index;

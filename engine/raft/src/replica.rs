@@ -146,6 +146,7 @@ impl Replica {
             Body::VoteReply { granted } => self.on_vote_reply(from, granted, ready),
             Body::Append { prev, commit, entries } => self.on_append(from, prev, commit, entries, ready),
             Body::Heartbeat { commit, round, settled } => self.on_heartbeat(from, commit, round, settled, ready),
+            Body::Ask { round } => self.on_ask(from, round, ready),
             Body::SnapshotOffer { last } => self.on_snapshot_offer(from, last, ready),
             Body::TimeoutNow => self.on_timeout_now(from, ready),
             Body::AppendReply(reply) => self.on_append_reply(from, reply, ready),

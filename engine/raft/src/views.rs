@@ -44,6 +44,14 @@ impl Replica {
         }
     }
 
+    /// Whether it follows a leader on node `node` in exactly this term: what that leader's read rounds ask. Whoever says
+    /// yes has helped to elect nobody of a later term so far.
+    pub fn follows(&self, node: u16, term: Term) -> bool {
+        let led =
+            matches!(&self.state, State::Follower(Follower { leader: Some(leader), .. }) if leader.node() == node);
+        led && self.hard_state.term == term
+    }
+
     /// Everything up to here is committed.
     pub fn commit(&self) -> Index {
         self.log.commit()

@@ -117,7 +117,7 @@ fn start(seed: u64, random: &mut Random) -> Replica {
 /// Anything at all, mostly about the present and with small numbers, so that much of it is nearly true.
 fn message(random: &mut Random, term: Term) -> Message {
     let term = Term((term.0 + random.below(4)).saturating_sub(if random.below(4) == 0 { 2 } else { 1 }));
-    let body = match random.below(16) {
+    let body = match random.below(17) {
         0 => Body::PreVote { last: id(random) },
         1 => Body::PreVoteReply { granted: random.below(2) == 0 },
         2 => Body::Vote { last: id(random), transfer: random.below(2) == 0 },
@@ -132,6 +132,7 @@ fn message(random: &mut Random, term: Term) -> Message {
         12 => Body::HeartbeatReply { round: random.below(3) },
         13 => Body::SnapshotOffer { last: id(random) },
         14 => Body::SnapshotGrant { last: id(random) },
+        15 => Body::Ask { round: random.number() },
         _ if random.below(3) == 0 => Body::SnapshotProgress { bytes: random.number() },
         _ if random.below(2) == 0 => Body::SnapshotRequest { least: Index(random.number()) },
         _ => Body::TimeoutNow,

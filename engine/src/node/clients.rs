@@ -180,8 +180,8 @@ impl Core {
         }
         let core = self.clone();
         if hello.role == Role::Peer {
-            let node = hello.node;
-            return runtime::spawn(async move { peers::serve(core, socket, reader, node).await });
+            let from = (hello.node, hello.from_core);
+            return runtime::spawn(async move { peers::serve(core, socket, reader, from).await });
         }
         let client = Rc::new(Client {
             socket,

@@ -293,7 +293,7 @@ impl Core {
         let state = &mut *self.state.borrow_mut();
         let effects = &mut state.effects;
         state.shard.finish(effects);
-        state.peers.send(&mut effects.messages);
+        state.peers.send(&mut effects.words, &mut effects.messages);
         if !effects.persist.is_empty() {
             let mut batch = 0;
             for persist in effects.persist.drain(..) {

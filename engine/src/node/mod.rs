@@ -287,6 +287,7 @@ fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
     let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     shard::Options {
         node: facts.node,
+        start: facts.start,
         seed: facts.start ^ u64::from(core).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: HEARTBEAT_TICKS,

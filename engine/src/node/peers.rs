@@ -7,12 +7,13 @@
 use super::core::Core;
 use super::runtime;
 use super::runtime::socket::{Reader, Socket};
+use engine_core::exchange::Word;
 use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::Event;
 use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
 use net::receive::RecvBuffer;
-use net::{frame, peer};
+use net::{exchange, frame, peer};
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ pub struct Peers {
 #[derive(Debug, Default)]
 struct Link {
     socket: Option<Socket>,
+    words: Vec<Word>,
     urgent: Vec<(GroupId, Message)>,
     bulk: Vec<(GroupId, Message)>,
 }
@@ -62,10 +64,15 @@ impl Peers {
         Peers { links, shards, queued_bytes_max, incoming: Vec::new() }
     }
 
-    /// Sends a turn's messages: one frame, or a few, and one system call per peer core.
-    pub fn send(&mut self, messages: &mut Vec<(GroupId, Message)>) {
-        if messages.is_empty() {
+    /// Sends a turn's words and messages: one frame, or a few, and one system call per peer core.
+    pub fn send(&mut self, words: &mut Vec<((u16, u16), Word)>, messages: &mut Vec<(GroupId, Message)>) {
+        if words.is_empty() && messages.is_empty() {
             return;
+        }
+        for (to, word) in words.drain(..) {
+            if let Some(link) = self.links.get_mut(&to) {
+                link.words.push(word);
+            }
         }
         for (group, message) in messages.drain(..) {
             let node = message.to.node();
@@ -79,14 +86,18 @@ impl Peers {
             }
         }
         for link in self.links.values_mut() {
-            if link.urgent.is_empty() && link.bulk.is_empty() {
+            if link.words.is_empty() && link.urgent.is_empty() && link.bulk.is_empty() {
                 continue;
             }
             if let Some(socket) = &link.socket {
+                for word in &link.words {
+                    exchange::write(&mut socket.out(), word);
+                }
                 let all = link.urgent.iter().chain(&link.bulk).map(|(group, message)| (*group, message));
                 peer::encode(&mut socket.out(), all);
                 socket.flush();
             }
+            link.words.clear();
             link.urgent.clear();
             link.bulk.clear();
         }
@@ -191,8 +202,10 @@ async fn until_closed(mut reader: Reader) {
     let _ = reader.read(&mut byte).await;
 }
 
-/// Reads the stream another core has dialled. It was admitted by the front: node and incarnation are in the map.
-pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, node: u16) {
+/// Reads the stream that core `from` of another node has dialled. It was admitted by the front: node and incarnation are
+/// in the map.
+pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u16, u16)) {
+    let node = from.0;
     core.state.borrow_mut().peers.incoming.push(socket.clone());
     let mut buffer = RecvBuffer::new(RECEIVE_BYTES, frame::BODY_BYTES_MAX);
     'stream: while !core.is_stopping() {
@@ -209,24 +222,46 @@ pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, node: u16
                     break 'stream;
                 }
             };
-            if frame.header.kind() != Some(frame::Kind::PeerBatch) {
+            let taken = match frame.header.kind() {
+                Some(frame::Kind::Exchange) => take_word(&core, from, frame.body),
+                Some(frame::Kind::PeerBatch) => take_batch(&core, node, frame.body),
+                _ => break 'stream,
+            };
+            if !taken {
                 break 'stream;
-            }
-            for message in peer::decode(frame.body) {
-                match message {
-                    // Nobody speaks for a replica of another node.
-                    Ok((group, message)) if message.from.node() == node => {
-                        core.handle(Event::Message { group, message })
-                    }
-                    Ok(_) => tracing::warn!(core = core.index, node, "a peer spoke for another node's replica"),
-                    Err(error) => {
-                        tracing::warn!(core = core.index, node, %error, "a peer's batch cannot be read");
-                        break 'stream;
-                    }
-                }
             }
         }
     }
     socket.close();
     core.state.borrow_mut().peers.incoming.retain(|socket| !socket.is_closed());
+}
+
+/// Whether the stream is worth reading on.
+fn take_word(core: &Core, from: (u16, u16), body: &[u8]) -> bool {
+    match exchange::read(body) {
+        Ok(word) => {
+            core.handle(Event::Word { from, word });
+            true
+        }
+        Err(error) => {
+            tracing::warn!(core = core.index, node = from.0, %error, "a peer's stream is broken");
+            false
+        }
+    }
+}
+
+/// Whether the stream is worth reading on.
+fn take_batch(core: &Core, node: u16, body: &[u8]) -> bool {
+    for message in peer::decode(body) {
+        match message {
+            // Nobody speaks for a replica of another node.
+            Ok((group, message)) if message.from.node() == node => core.handle(Event::Message { group, message }),
+            Ok(_) => tracing::warn!(core = core.index, node, "a peer spoke for another node's replica"),
+            Err(error) => {
+                tracing::warn!(core = core.index, node, %error, "a peer's batch cannot be read");
+                return false;
+            }
+        }
+    }
+    true
 }

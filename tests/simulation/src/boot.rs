@@ -75,7 +75,12 @@ impl World {
         }
         let place = Place { node, core, life: state.life };
         self.checker.starts(place, journal.open_batch(), &starts.groups);
-        let options = engine_core::shard::Options { node, seed: self.random.number(), ..self.plan.shard.clone() };
+        let options = engine_core::shard::Options {
+            node,
+            start: state.life,
+            seed: self.random.number(),
+            ..self.plan.shard.clone()
+        };
         Ok(Core {
             shard: Shard::new(options, &self.plan.map, starts.groups),
             effects: Effects::default(),

@@ -104,6 +104,7 @@ impl Plan {
         let election_ticks = random.between(8, 12) as u32;
         let shard = shard::Options {
             node: 0,
+            start: 0,
             seed: 0,
             election_ticks,
             heartbeat_ticks: 1,

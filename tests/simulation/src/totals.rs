@@ -7,13 +7,16 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 32] = [
+pub const USUALLY: [&str; 35] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
     "retries",
     "retries answered from the session",
     "reads confirmed",
+    "read rounds",
+    "groups in read rounds",
+    "groups that confirm no read",
     "scans",
     "batches of writes",
     "frames lost",

@@ -122,7 +122,7 @@ impl World {
         let shard = &process.cores[usize::from(place.core)].shard;
         self.checker.turn(place, shard, &effects, &mut self.totals)?;
         self.ambush_leaders();
-        self.send_messages(place, &mut effects.messages);
+        self.send(place, &mut effects.words, &mut effects.messages);
         let mut stir = false;
         if !effects.persist.is_empty() {
             let mut batch = 0;

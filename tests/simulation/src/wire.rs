@@ -3,9 +3,10 @@
 use crate::happening::{Happening, Inside, Place};
 use crate::network::Fate;
 use crate::world::{Checked, Violation, World};
+use engine_core::exchange::Word;
 use engine_core::placement::cores::core_of;
 use engine_core::shard::Event;
-use net::{frame, peer};
+use net::{exchange, frame, peer};
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use std::collections::BTreeMap;
@@ -15,20 +16,20 @@ use std::rc::Rc;
 type Queue = Vec<(GroupId, Message)>;
 
 impl World {
-    /// Sends a turn's messages: what is urgent first, the frames of one peer core together.
-    pub(crate) fn send_messages(&mut self, place: Place, messages: &mut Vec<(GroupId, Message)>) {
-        if messages.is_empty() {
-            return;
+    /// Sends a turn's words and messages: what is urgent first, the frames of one peer core together.
+    pub(crate) fn send(&mut self, place: Place, words: &mut Vec<((u16, u16), Word)>, messages: &mut Queue) {
+        let mut links: BTreeMap<(u16, u16), (Vec<u8>, [Queue; 2])> = BTreeMap::new();
+        for (to, word) in words.drain(..) {
+            self.count_word(&word);
+            exchange::write(&mut links.entry(to).or_default().0, &word);
         }
-        let mut links: BTreeMap<(u16, u16), [Queue; 2]> = BTreeMap::new();
         for (group, message) in messages.drain(..) {
             let node = message.to.node();
             let to = (node, core_of(group, self.plan.shards(node)));
             let bulk = matches!(message.body, Body::Append { .. });
-            links.entry(to).or_default()[usize::from(bulk)].push((group, message));
+            links.entry(to).or_default().1[usize::from(bulk)].push((group, message));
         }
-        for (to, [urgent, bulk]) in links {
-            let mut bytes = Vec::new();
+        for (to, (mut bytes, [urgent, bulk])) in links {
             peer::encode(&mut bytes, urgent.iter().chain(&bulk).map(|(group, message)| (*group, message)));
             let from = (place.node, place.core);
             match self.network.send(self.now, (from, to), &mut self.random, &mut self.totals) {
@@ -64,6 +65,13 @@ impl World {
             let Ok(frame::Parsed::Frame { header, body }) = frame::parse(rest, frame::BODY_BYTES_MAX) else {
                 return Err(Violation(format!("node {} sent frames that cannot be read", from.0)));
             };
+            if header.kind() == Some(frame::Kind::Exchange) {
+                let word = exchange::read(&rest[body.clone()]);
+                let word = word.map_err(|error| Violation(format!("node {}: {error}", from.0)))?;
+                self.handle(place, Event::Word { from, word });
+                rest = &rest[body.end..];
+                continue;
+            }
             if header.kind() != Some(frame::Kind::PeerBatch) {
                 return Err(Violation(format!("node {} sent a frame of kind {}", from.0, header.kind)));
             }
@@ -77,5 +85,15 @@ impl World {
             rest = &rest[body.end..];
         }
         Ok(())
+    }
+
+    fn count_word(&mut self, word: &Word) {
+        match word {
+            Word::Round(round) => {
+                self.totals.count("read rounds");
+                self.totals.add("groups in read rounds", round.questions.len() as u64);
+            }
+            Word::Answer(answer) => self.totals.add("groups that confirm no read", answer.refused.len() as u64),
+        }
     }
 }

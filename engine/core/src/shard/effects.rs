@@ -2,6 +2,7 @@
 
 use super::event::{Query, Ticket};
 use crate::command::Outcome;
+use crate::exchange::Word;
 use crate::state_machine::ApplyRun;
 use raft::entry::{Entry, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId};
@@ -13,6 +14,8 @@ use raft::ready::SnapshotWanted;
 pub struct Effects {
     /// Messages that may leave now, in order.
     pub messages: Vec<(GroupId, Message)>,
+    /// Words to other cores, each to a node and its core, that may leave now, in order and before the messages.
+    pub words: Vec<((u16, u16), Word)>,
     /// What to make durable under the number `persist_number`, in order.
     pub persist: Vec<Persist>,
     /// The number of this turn's `persist`; meaningless while that is empty.

@@ -1,5 +1,6 @@
 //! What a shard is told, one thing at a time.
 
+use crate::exchange::Word;
 use crate::state_machine::AppliedRun;
 use raft::entry::Entry;
 use raft::ids::{GroupId, ReplicaId};
@@ -44,6 +45,13 @@ pub enum Event<'a> {
         group: GroupId,
         /// What it said; the rim has checked that `from` lives on the node that sent it.
         message: Message,
+    },
+    /// Another core said something that concerns many groups.
+    Word {
+        /// Its node and core, as the rim knows them from the connection.
+        from: (u16, u16),
+        /// What it said.
+        word: Word,
     },
     /// A client wants a command carried out.
     Write {

@@ -142,6 +142,11 @@ impl Group {
         self.serving == Serving::Whole && self.replica.applicable() > self.handed
     }
 
+    /// Whether this replica confirms a read round of the leader on node `node` in `term`. Nothing of the group is stirred.
+    pub(super) fn follows(&self, node: u16, term: Term) -> bool {
+        self.serving != Serving::Amnesiac && self.replica.follows(node, term)
+    }
+
     /// The membership in force at `index`, encoded.
     pub(super) fn membership_at(&self, index: Index) -> Vec<u8> {
         self.replica.membership_at(index).encode()

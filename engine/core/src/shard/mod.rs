@@ -12,6 +12,7 @@
 pub mod effects;
 pub mod event;
 mod group;
+mod rounds;
 mod serve;
 mod waiting;
 
@@ -20,6 +21,7 @@ pub use event::{Event, Query, Ticket};
 pub use group::{GroupStart, GroupView, Serving};
 
 use crate::command::Limits;
+use crate::exchange::{Answer as RoundAnswer, Round, Word};
 use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
 use effects::Persist;
@@ -28,6 +30,7 @@ use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::ready::Ready;
 use raft::replica::Persisted;
+use rounds::Rounds;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
@@ -39,6 +42,8 @@ pub const RECOVERED: u64 = 0;
 pub struct Options {
     /// The number of this node.
     pub node: u16,
+    /// The number drawn at the start of this process; no two processes of a node have the same.
+    pub start: u64,
     /// Where the random draws of this core start; the group's number is mixed in.
     pub seed: u64,
     /// The election timeout E.
@@ -75,6 +80,7 @@ pub struct Shard {
     options: Options,
     ring: Ring,
     groups: BTreeMap<GroupId, Group>,
+    rounds: Rounds,
     /// Groups touched in this turn.
     touched: Vec<GroupId>,
     /// What waits for the disk, in the order of its persist numbers.
@@ -111,6 +117,7 @@ impl Shard {
         };
         Shard {
             ring: map.ring(),
+            rounds: Rounds::new(options.start, map.nodes.iter().map(|node| node.shards).collect()),
             options,
             held: groups.keys().map(waits).collect(),
             groups,
@@ -132,6 +139,7 @@ impl Shard {
         match event {
             Event::Tick => self.tick(),
             Event::Message { group, message } => self.message(group, message),
+            Event::Word { from, word } => self.word(from, word, effects),
             Event::Write { ticket, group, command } => self.write(ticket, group, command, effects),
             Event::Read { ticket, group, query, stale } => self.read(ticket, group, query, stale, effects),
             Event::Persisted { through } => self.persisted(through, effects),
@@ -161,6 +169,7 @@ impl Shard {
             }
             Event::StoreSynced { durable } => self.store_synced(durable, effects),
             Event::PeerLost { node } => {
+                self.rounds.lost(node);
                 let ids: Vec<GroupId> = self.groups.keys().copied().collect();
                 for id in ids {
                     self.touch(id).expect("it was listed").peer_lost(node);
@@ -185,7 +194,10 @@ impl Shard {
             group.collect(&mut self.scratch);
             let ready = &mut self.scratch;
             let promises = !ready.send_after_persist.is_empty();
-            effects.messages.extend(ready.send.drain(..).map(|message| (id, message)));
+            let rounds = &mut self.rounds;
+            effects.messages.extend(
+                ready.send.drain(..).filter_map(|message| rounds.take(id, message)).map(|message| (id, message)),
+            );
             if ready.must_persist() {
                 let number = *number.get_or_insert_with(|| {
                     self.persist_number += 1;
@@ -220,6 +232,7 @@ impl Shard {
             self.scratch.commit = None;
             debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
         }
+        self.rounds.begin(self.ticks, u64::from(self.options.election_ticks), effects);
         if let Some(number) = number {
             effects.persist_number = number;
         }
@@ -296,6 +309,22 @@ impl Shard {
         }
         if let Some(group) = self.touch(id) {
             group.step(message);
+        }
+    }
+
+    fn word(&mut self, from: (u16, u16), word: Word, effects: &mut Effects) {
+        match word {
+            Word::Round(Round { start, number, questions }) => {
+                let follows = |group, term| self.groups.get(&group).is_some_and(|group| group.follows(from.0, term));
+                let refused =
+                    questions.into_iter().filter(|it| !follows(it.group, it.term)).map(|it| it.group).collect();
+                effects.words.push((from, Word::Answer(RoundAnswer { start, number, refused })));
+            }
+            Word::Answer(answer) => {
+                for (group, message) in self.rounds.answered(from, &answer) {
+                    self.message(group, message);
+                }
+            }
         }
     }
 

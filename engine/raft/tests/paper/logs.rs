@@ -228,9 +228,9 @@ fn a_leader_begins_with_an_empty_entry() {
 
 /// Section 8: before it answers a read, a leader exchanges heartbeats with a majority.
 #[test]
-fn a_read_needs_a_round_of_heartbeats() {
+fn a_read_needs_a_round_of_questions() {
     let mut group = Group::new("group a b c leader=a");
-    assert_eq!(group.messages("read a 1"), ["a@1 to b, c: Heartbeat commit 1, round 1, settled 1"]);
+    assert_eq!(group.messages("read a 1"), ["a@1 to b, c: Ask round 1"]);
     assert_eq!(group.at("a").reads_waiting(), 1);
     group.play("deliver a b; deliver b a");
     assert_eq!(group.at("a").reads_waiting(), 0);

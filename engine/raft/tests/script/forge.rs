@@ -42,6 +42,7 @@ pub fn message(from: ReplicaId, to: ReplicaId, mut words: Vec<&str>) -> Message 
         ["SnapshotGrant"] => Body::SnapshotGrant { last: id(last) },
         ["SnapshotRequest"] => Body::SnapshotRequest { least: index(last) },
         ["TimeoutNow"] => Body::TimeoutNow,
+        ["Ask"] => Body::Ask { round },
         _ => panic!("no message {words:?}"),
     };
     Message { from, to, term, body }

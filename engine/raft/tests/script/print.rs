@@ -89,6 +89,7 @@ pub fn body(message: &Message) -> String {
         Body::SnapshotProgress { bytes } => format!("SnapshotProgress {bytes} bytes"),
         Body::SnapshotRequest { least } => format!("SnapshotRequest of {least} at least"),
         Body::TimeoutNow => "TimeoutNow".into(),
+        Body::Ask { round } => format!("Ask round {round}"),
     }
 }
 
@@ -112,6 +113,7 @@ pub fn kind(body: &Body) -> &'static str {
         Body::SnapshotProgress { .. } => "SnapshotProgress",
         Body::SnapshotRequest { .. } => "SnapshotRequest",
         Body::TimeoutNow => "TimeoutNow",
+        Body::Ask { .. } => "Ask",
     }
 }
 
