@@ -6,7 +6,7 @@ use engine_core::command::{BatchOperation, Operation};
 use fake_node::{Line, State};
 use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -158,15 +158,25 @@ fn nobody_listening_is_an_error_within_the_timeout() {
 }
 
 #[test]
-fn names_are_resolved_and_bad_ones_are_refused() {
+fn names_are_resolved() {
     let (address, thread) = node(None);
     let port = address.rsplit_once(':').unwrap().1;
-    // Where the name has an IPv6 address too, nobody listens there: the next address is tried.
-    let mut client = client(&format!("localhost:{port}"));
-    assert_eq!(client.put_blind(b"key", b"value"), Ok(()));
-    client.stop(&address, true).unwrap();
-    drop(client);
+    let mut direct = client(&address);
+    // A machine without a hosts file knows no name at all.
+    if ("localhost", 0).to_socket_addrs().is_ok() {
+        // Where the name has an IPv6 address too, nobody listens there: the next address is tried.
+        let mut client = client(&format!("localhost:{port}"));
+        assert_eq!(client.put_blind(b"key", b"value"), Ok(()));
+    } else {
+        println!("SKIPPED: names_are_resolved: this machine does not resolve localhost");
+    }
+    direct.stop(&address, true).unwrap();
+    drop(direct);
     thread.join().unwrap();
+}
+
+#[test]
+fn addresses_that_are_none_are_refused() {
     for bad in ["", "host", "host:", ":1", "host:port", "host:70000"] {
         let result = Client::connect(&[bad.to_owned()], ClientOptions::default());
         assert!(matches!(result, Err(ClientError::BadInput { .. })), "{bad}");
