@@ -43,6 +43,7 @@ const SHARED: &[(&str, &str)] = &[
     ("engine/src/node/health.rs", "one heartbeat a core, stored by it and read by the admin thread only"),
     ("engine/src/node/lobby.rs", "callers before there is a cluster, counted against a limit"),
     ("engine/src/node/mod.rs", "makes what the threads share"),
+    ("engine/src/node/queue.rs", "the lock-free queues between a core and its helpers"),
     ("engine/src/node/signals.rs", "the signal thread sets the stage and the health"),
     ("engine/src/node/space.rs", "the thread that watches the disk tells the health"),
     ("engine/src/node/stage.rs", "what the node is up to, taken once for each connection, never for a request"),

@@ -2,7 +2,8 @@
 //!
 //! A connection's frames are handled where they lie in its receive buffer. Answers of a turn are gathered per
 //! connection and leave in one send. A client that does not read its answers, or has too much in flight,
-//! is not read from until that changes.
+//! is not read from until that changes; when all of a core's clients together have too much in flight, requests are
+//! refused as busy.
 
 use super::core::Core;
 use super::mesh::{Mesh, ToCore};
@@ -35,6 +36,9 @@ const RECEIVE_BYTES: usize = 64 << 10;
 /// When a busy server asks a client to come back, in milliseconds.
 const RETRY_AFTER_MS: u32 = 5;
 
+/// What a request is charged beyond its bytes: it waits in tables of its own.
+const REQUEST_BYTES: usize = 256;
+
 /// The connection number that stands for requests of clients of other cores of this node.
 const FOREIGN: u64 = u64::MAX;
 
@@ -48,26 +52,45 @@ pub struct Clients {
     foreign: BTreeMap<u64, (u16, Ticket)>,
     last_foreign: u64,
     forwarded: u64,
+    /// Bytes of all requests of this core's clients in flight.
+    inflight_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Client {
     socket: Socket,
     inflight: Cell<usize>,
+    inflight_bytes: Cell<usize>,
     touched: Cell<bool>,
     /// Rung when answers have left, for a reader that waits for room.
     room: Bell,
     starved: Cell<bool>,
     forward: bool,
     loopback: bool,
-    /// Bytes of answers that may wait for it before its requests are read no further.
+    /// Bytes of requests in flight, and of answers that wait for it, before its requests are read no further.
     bytes_max: usize,
 }
 
 impl Client {
     /// Whether another request may be read: little enough is in flight, and the client reads its answers.
     fn has_room(&self) -> bool {
-        self.inflight.get() < INFLIGHT_MAX && self.socket.queued() < self.bytes_max
+        self.inflight.get() < INFLIGHT_MAX
+            && self.inflight_bytes.get() < self.bytes_max
+            && self.socket.queued() < self.bytes_max
+    }
+
+    /// A request of `bytes` bytes is in flight.
+    fn charge(&self, bytes: usize) {
+        self.inflight.set(self.inflight.get() + 1);
+        self.inflight_bytes.set(self.inflight_bytes.get() + bytes);
+    }
+
+    /// It is answered.
+    fn discharge(&self, bytes: usize) {
+        let (inflight, charged) = (self.inflight.get(), self.inflight_bytes.get());
+        assert!(inflight > 0 && charged >= bytes, "{bytes} bytes answered of {inflight} requests with {charged} bytes");
+        self.inflight.set(inflight - 1);
+        self.inflight_bytes.set(charged - bytes);
     }
 }
 
@@ -83,28 +106,33 @@ impl Clients {
             let Some((from, asked)) = self.foreign.remove(&ticket.request) else { return };
             let mut frame = Vec::new();
             response.write(&mut frame, asked.request);
-            mesh.send(from, ToCore::Reply { connection: asked.connection, frame });
+            mesh.send(from, ToCore::Reply { ticket: asked, frame });
             return;
         }
         if let Some(client) = self.open.get(&ticket.connection) {
             response.write(&mut client.socket.out(), ticket.request);
-            Clients::answered(client, &mut self.touched);
         }
+        self.answered(ticket);
     }
 
     /// Queues a response frame that another core has made.
-    pub fn reply(&mut self, connection: u64, frame: &[u8]) {
-        if let Some(client) = self.open.get(&connection) {
+    pub fn reply(&mut self, ticket: Ticket, frame: &[u8]) {
+        if let Some(client) = self.open.get(&ticket.connection) {
             client.socket.out().extend_from_slice(frame);
-            Clients::answered(client, &mut self.touched);
         }
+        self.answered(ticket);
         self.flush();
     }
 
-    fn answered(client: &Rc<Client>, touched: &mut Vec<Rc<Client>>) {
-        client.inflight.set(client.inflight.get().saturating_sub(1));
+    /// A request is no longer in flight, whether or not its client is still there.
+    fn answered(&mut self, ticket: Ticket) {
+        let bytes = ticket.bytes as usize;
+        assert!(self.inflight_bytes >= bytes, "{bytes} bytes answered, {} in flight", self.inflight_bytes);
+        self.inflight_bytes -= bytes;
+        let Some(client) = self.open.get(&ticket.connection) else { return };
+        client.discharge(bytes);
         if !client.touched.replace(true) {
-            touched.push(client.clone());
+            self.touched.push(client.clone());
         }
     }
 
@@ -186,6 +214,7 @@ impl Core {
         let client = Rc::new(Client {
             socket,
             inflight: Cell::new(0),
+            inflight_bytes: Cell::new(0),
             touched: Cell::new(false),
             room: Bell::default(),
             starved: Cell::new(false),
@@ -224,8 +253,19 @@ impl Core {
             loop {
                 match buffer.next_frame() {
                     Ok(Some(frame)) => {
-                        client.inflight.set(client.inflight.get() + 1);
-                        let ticket = Ticket { connection: number, request: frame.header.id };
+                        let bytes = frame.body.len() + REQUEST_BYTES;
+                        client.charge(bytes);
+                        let ticket = Ticket { connection: number, request: frame.header.id, bytes: bytes as u32 };
+                        let busy = {
+                            let clients = &mut self.state.borrow_mut().clients;
+                            clients.inflight_bytes += bytes;
+                            clients.inflight_bytes > self.settings.limits.core_inflight_bytes as usize
+                        };
+                        if busy {
+                            let refusal = Refusal::Busy { retry_after_ms: RETRY_AFTER_MS };
+                            self.answer(ticket, &Response::Refused(refusal));
+                            continue;
+                        }
                         self.dispatch(ticket, client, frame.header.kind, frame.header.target, frame.body);
                     }
                     Ok(None) => break,
@@ -268,7 +308,8 @@ impl Core {
             clients.foreign.insert(clients.last_foreign, (from, asked));
             clients.last_foreign
         };
-        self.request(Ticket { connection: FOREIGN, request }, kind, target, body);
+        // The core that holds the connection has charged it.
+        self.request(Ticket { connection: FOREIGN, request, bytes: 0 }, kind, target, body);
     }
 
     fn request(self: &Rc<Self>, ticket: Ticket, kind: u8, target: u32, body: &[u8]) {
@@ -291,9 +332,7 @@ impl Core {
                 Err(error) => self.bad_request(ticket, error.to_string()),
             },
             Some(Kind::Checksum) if self.state.borrow().shard.replica(group).is_some() => {
-                self.reader
-                    .send(Read::Checksum { ticket, group })
-                    .unwrap_or_else(|_| panic!("the reader thread is gone"));
+                self.reader.send(Read::Checksum { ticket, group });
             }
             Some(Kind::Checksum) => {
                 self.answer(ticket, &Response::Refused(Refusal::NotOwner { epoch: self.map.epoch }));

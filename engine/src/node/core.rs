@@ -9,6 +9,7 @@ use super::journal_files::Spare;
 use super::journal_task::Files;
 use super::mesh::{Mesh, ToCore};
 use super::peers::Peers;
+use super::queue::{Inbox, Sender};
 use super::runtime;
 use super::runtime::bell::Bell;
 use super::status::{self, CoreStatus};
@@ -20,7 +21,6 @@ use engine_core::journal::{Journal, SegmentId};
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::effects::StoreRead;
 use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
-use flume::{Receiver, Sender};
 use net::response::Response;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -40,7 +40,7 @@ const SEGMENTS_LOOK_TICKS: u64 = 10;
 const FLUSH_EVERY: usize = 512;
 
 /// How a core tells main that it stands, or why not.
-pub type Report = Sender<Result<(), NodeError>>;
+pub type Report = flume::Sender<Result<(), NodeError>>;
 
 /// What a core is made of when it starts.
 pub struct Parts {
@@ -51,7 +51,7 @@ pub struct Parts {
     /// All inboxes of the node.
     pub mesh: Mesh,
     /// This core's inbox.
-    pub inbox: Receiver<ToCore>,
+    pub inbox: Inbox<ToCore>,
     /// The store, for reads from memory.
     pub store: Store,
     /// The store's writer.
@@ -114,7 +114,7 @@ impl State {
 impl Core {
     /// A core over a shard and a journal that recovery has made.
     /// `reported` hears once everything that recovery wrote is durable.
-    pub fn new(parts: Parts, shard: Shard, journal: Journal, reported: Report) -> (Rc<Core>, Receiver<ToCore>) {
+    pub fn new(parts: Parts, shard: Shard, journal: Journal, reported: Report) -> (Rc<Core>, Inbox<ToCore>) {
         let map = parts.facts.map.clone();
         let open_batch = journal.open_batch();
         let recovered = Cell::new(Some((open_batch, reported)));
@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// Runs the core until it has been drained.
-    pub async fn run(self: Rc<Self>, inbox: Receiver<ToCore>) {
+    pub async fn run(self: Rc<Self>, inbox: Inbox<ToCore>) {
         let journal_ended = Rc::new(Bell::default());
         {
             let (core, ended) = (self.clone(), journal_ended.clone());
@@ -174,7 +174,7 @@ impl Core {
         {
             let core = self.clone();
             runtime::spawn(async move {
-                while let Ok(message) = inbox.recv_async().await {
+                while let Some(message) = inbox.receive().await {
                     core.take(message);
                 }
             });
@@ -220,7 +220,7 @@ impl Core {
         match message {
             ToCore::Connection { socket, hello, loopback } => self.adopt(socket, &hello, loopback),
             ToCore::Forwarded { from, ticket, kind, target, body } => self.forwarded(from, ticket, kind, target, &body),
-            ToCore::Reply { connection, frame } => self.state.borrow_mut().clients.reply(connection, &frame),
+            ToCore::Reply { ticket, frame } => self.state.borrow_mut().clients.reply(ticket, &frame),
             ToCore::Applied(runs) => {
                 for (run, bytes) in runs {
                     self.handle(Event::Applied { run, bytes });
@@ -271,7 +271,7 @@ impl Core {
         let state = &mut *self.state.borrow_mut();
         if state.journal.segments().count() > SEGMENTS_MAX && !state.store_syncing {
             state.store_syncing = true;
-            self.writer.send(Write::Sync).unwrap_or_else(|_| panic!("the store thread is gone"));
+            self.writer.send(Write::Sync);
         }
     }
 
@@ -305,7 +305,7 @@ impl Core {
         }
         if !effects.apply.is_empty() {
             let runs = std::mem::take(&mut effects.apply);
-            self.writer.send(Write::Apply(runs)).unwrap_or_else(|_| panic!("the store thread is gone"));
+            self.writer.send(Write::Apply(runs));
         }
         for (ticket, answer) in effects.answers.drain(..) {
             state.clients.answer(&self.mesh, ticket, &super::clients::response(answer, &self.map));
@@ -319,7 +319,7 @@ impl Core {
             } else {
                 let StoreRead { ticket, group, query } = read;
                 let work = Read::Query { ticket, group, query };
-                self.reader.send(work).unwrap_or_else(|_| panic!("the reader thread is gone"));
+                self.reader.send(work);
             }
         }
         for (group, log_start, membership) in effects.compact.drain(..) {
@@ -328,7 +328,7 @@ impl Core {
         }
         if std::mem::take(&mut effects.want_store_sync) && !state.store_syncing {
             state.store_syncing = true;
-            self.writer.send(Write::Sync).unwrap_or_else(|_| panic!("the store thread is gone"));
+            self.writer.send(Write::Sync);
         }
         // Snapshots are the next issue's: no log is cut above a known follower, so none is ever granted.
         effects.snapshots.clear();

@@ -4,8 +4,8 @@
 //! so that a later synced write changes no metadata; its directory is synced after every rename (rule 15).
 
 use super::mesh::{Mesh, ToCore};
+use super::queue::{self, Sender, Work};
 use engine_core::journal::SegmentId;
-use flume::Sender;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -67,10 +67,9 @@ pub fn direct_io_works(directory: &Path) -> bool {
 /// Starts the helper that makes and deletes segment files of `bytes` bytes. It ends when every sender is gone.
 /// At most two spares are ever asked for, so its queue stays short.
 pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io::Result<Sender<Spare>> {
-    let (sender, receiver) = flume::unbounded::<Spare>();
-    std::thread::Builder::new().name(format!("spares-{core}")).spawn(move || {
-        while let Ok(work) = receiver.recv() {
-            match work {
+    let (sender, _) = queue::helper(format!("spares-{core}"), move |work: Work<Spare>| {
+        while let Some(spare) = work.receive() {
+            match spare {
                 Spare::Delete(id) => {
                     let deleted = fs::remove_file(path(&directory, id));
                     deleted.unwrap_or_else(|error| tracing::warn!(core, %error, "cannot delete an old segment"));
@@ -86,7 +85,7 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                         Err(error) => {
                             tracing::warn!(core, %error, "cannot make a spare segment; trying again");
                             std::thread::sleep(RETRY_AFTER);
-                            if receiver.is_disconnected() {
+                            if work.is_closed() {
                                 return;
                             }
                         }

@@ -72,11 +72,11 @@ fn order_spares(core: &Core) {
         let id = state.journal.new_segment();
         state.spares_ordered += 1;
         let old = state.idle.pop();
-        core.spares.send(Spare::Make { id, old }).unwrap_or_else(|_| panic!("the helper of the spares is gone"));
+        core.spares.send(Spare::Make { id, old });
     }
     // A segment falls idle long before the next spare is wanted: some wait for that.
     for id in state.idle.drain(..state.idle.len().saturating_sub(IDLE_MAX)) {
-        core.spares.send(Spare::Delete(id)).unwrap_or_else(|_| panic!("the helper of the spares is gone"));
+        core.spares.send(Spare::Delete(id));
     }
 }
 

@@ -4,11 +4,11 @@
 //! `limits.connections` sockets, the store thread answers at most what `limits.apply_bytes` let through, reads and
 //! forwarded requests are bounded by the requests a connection may have in flight.
 
+use super::queue::{self, Inbox, Sender};
 use super::status::CoreStatus;
 use engine_core::journal::SegmentId;
 use engine_core::shard::Ticket;
 use engine_core::state_machine::AppliedRun;
-use flume::{Receiver, Sender};
 use net::hello::Hello;
 use raft::entry::LogId;
 use raft::ids::GroupId;
@@ -41,8 +41,8 @@ pub enum ToCore {
     },
     /// The whole response frame to a forwarded request, its id already right.
     Reply {
-        /// Which connection of the receiving core.
-        connection: u64,
+        /// Connection and request of the receiving core.
+        ticket: Ticket,
         /// The frame.
         frame: Vec<u8>,
     },
@@ -60,7 +60,7 @@ pub enum ToCore {
     /// A zero-written, synced segment file stands ready.
     SpareReady(SegmentId),
     /// What the replicas of this core look like.
-    Status(Sender<CoreStatus>),
+    Status(flume::Sender<CoreStatus>),
     /// The disk has passed its low-water mark, or has room again.
     DiskFull(bool),
     /// Hand leaders over, flush, end.
@@ -75,9 +75,9 @@ pub struct Mesh {
 
 impl Mesh {
     /// A mesh of `cores` inboxes and their receiving ends.
-    pub fn new(cores: u16) -> (Mesh, Vec<Receiver<ToCore>>) {
-        let (cores, receivers) = (0..cores).map(|_| flume::unbounded()).unzip();
-        (Mesh { cores }, receivers)
+    pub fn new(cores: u16) -> (Mesh, Vec<Inbox<ToCore>>) {
+        let (cores, inboxes) = (0..cores).map(|_| queue::inbox()).unzip();
+        (Mesh { cores }, inboxes)
     }
 
     /// How many cores there are.
@@ -85,8 +85,10 @@ impl Mesh {
         self.cores.len() as u16
     }
 
-    /// Gives `message` to `core`; whether that core still runs.
-    pub fn send(&self, core: u16, message: ToCore) -> bool {
-        self.cores.get(usize::from(core)).is_some_and(|sender| sender.send(message).is_ok())
+    /// Gives `message` to `core`. A core that has ended reads it no more.
+    pub fn send(&self, core: u16, message: ToCore) {
+        if let Some(inbox) = self.cores.get(usize::from(core)) {
+            inbox.send(message);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod journal_task;
 mod lobby;
 mod mesh;
 mod peers;
+mod queue;
 mod recovery;
 mod runtime;
 mod signals;
@@ -191,8 +192,7 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Directory, stage: &Stage) -> Result
         let _ = thread.join();
     }
     for (sender, thread) in writers {
-        // The writer may have ended with its core already.
-        let _ = sender.send(store_threads::Write::Close);
+        sender.send(store_threads::Write::Close);
         let _ = thread.join();
     }
     tracing::info!("stopped; everything is flushed");
@@ -205,7 +205,7 @@ fn prepare(
     directory: &Directory,
     index: u16,
     mesh: &Mesh,
-    inbox: flume::Receiver<ToCore>,
+    inbox: queue::Inbox<ToCore>,
 ) -> Result<(Parts, JoinHandle<()>), NodeError> {
     let home = directory.core(index);
     let io_error = |error| NodeError::Directory(DirectoryError::Io { path: home.clone(), error });

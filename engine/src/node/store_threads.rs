@@ -4,10 +4,10 @@
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
 
 use super::mesh::{Mesh, ToCore};
+use super::queue::{self, Sender, Work};
 use crate::store::Store;
 use engine_core::shard::{Query, Ticket};
 use engine_core::state_machine::ApplyRun;
-use flume::{Receiver, Sender};
 use net::response::Response;
 use raft::ids::GroupId;
 use std::io;
@@ -54,16 +54,13 @@ pub enum Read {
 /// Starts the writer of core `core`. It ends after [`Write::Close`] or when every sender is gone.
 pub fn start_writer(core: u16, store: Store, mesh: Mesh) -> io::Result<(Sender<Write>, JoinHandle<()>)> {
     // Bounded in bytes by the shard's apply limit, so the queue needs no limit of its own.
-    let (sender, receiver) = flume::unbounded();
-    let name = format!("store-{core}");
-    let thread = std::thread::Builder::new().name(name).spawn(move || write_loop(core, &store, &receiver, &mesh))?;
-    Ok((sender, thread))
+    queue::helper(format!("store-{core}"), move |work| write_loop(core, &store, &work, &mesh))
 }
 
-fn write_loop(core: u16, store: &Store, work: &Receiver<Write>, mesh: &Mesh) {
+fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh) {
     let mut applier = store.applier();
     let mut runs: Vec<ApplyRun> = Vec::new();
-    while let Ok(first) = work.recv() {
+    while let Some(first) = work.receive() {
         // Batches grow while one is being written.
         let mut next = Some(first);
         let mut after = None;
@@ -74,7 +71,7 @@ fn write_loop(core: u16, store: &Store, work: &Receiver<Write>, mesh: &Mesh) {
                     bytes += more.iter().map(ApplyRun::charge).sum::<usize>();
                     runs.extend(more);
                     if bytes < WRITE_BYTES_MAX {
-                        next = work.try_recv().ok();
+                        next = work.try_receive();
                     }
                 }
                 other => after = Some(other),
@@ -108,9 +105,8 @@ fn fail(core: u16, error: &crate::store::StoreError) -> ! {
 /// Starts the reader of core `core`. It ends when every sender is gone.
 pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Read>> {
     // Every item belongs to a request in flight, and those are limited per connection.
-    let (sender, receiver) = flume::unbounded::<Read>();
-    std::thread::Builder::new().name(format!("reader-{core}")).spawn(move || {
-        while let Ok(read) = receiver.recv() {
+    let (sender, _) = queue::helper(format!("reader-{core}"), move |work: Work<Read>| {
+        while let Some(read) = work.receive() {
             let (ticket, response) = match read {
                 Read::Query { ticket, group, query } => (ticket, answer(&store, group, &query)),
                 Read::Checksum { ticket, group } => (ticket, checksum(&store, group)),

@@ -13,6 +13,8 @@ pub struct Ticket {
     pub connection: u64,
     /// The request, as the client numbered it.
     pub request: u64,
+    /// What it was charged for while it is in flight, in bytes; the answer gives them back.
+    pub bytes: u32,
 }
 
 /// What a reader wants from the store.
