@@ -54,7 +54,7 @@ impl Applier {
         }
         self.write_standings(runs, &mut batch);
         self.sessions.write(&mut batch.writes);
-        self.store.shared.db.write(batch.writes).map_err(StoreError::of("write applied entries"))?;
+        self.store.shared.db.write(batch.finish()).map_err(StoreError::of("write applied entries"))?;
         Ok(applied)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Nothing is in RocksDB before the whole batch is, so what reads a key while applying looks at the batch first.
 //! Most commands are blind and most batches read nothing: writes are only listed as they come, and the list is
-//! indexed when the first read asks.
+//! indexed when the first read asks. They reach RocksDB in key order, the last one of each key alone: neighbours find
+//! their places in the memtable along the same path, which a batch in log order would fetch from memory again and again.
 
 use super::records::Replica;
 use super::sessions::SessionCache;
@@ -17,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What several runs of entries write, until it is written as one.
 pub struct Batch<'a> {
-    /// As RocksDB takes it.
+    /// As RocksDB takes it; the data come last, see [`Batch::finish`].
     pub writes: WriteBatch,
     overlay: Overlay<'a>,
     founding_record: Option<&'a [u8]>,
@@ -63,6 +64,23 @@ impl<'a> Batch<'a> {
             founding_record: None,
         }
     }
+
+    /// Everything, as RocksDB takes it.
+    pub fn finish(mut self) -> WriteBatch {
+        let data = &mut self.overlay.writes;
+        // Stable: of several writes of a key the last one stays last.
+        data.sort_by(|one, other| (one.generation, one.key).cmp(&(other.generation, other.key)));
+        for (at, write) in data.iter().enumerate() {
+            if data.get(at + 1).is_some_and(|next| (next.generation, next.key) == (write.generation, write.key)) {
+                continue;
+            }
+            keys::with_data(write.generation, write.key, |place| match write.value {
+                Some(value) => self.writes.put(place, value),
+                None => self.writes.delete(place),
+            });
+        }
+        self.writes
+    }
 }
 
 impl<'a> Space<'a> for BatchSpace<'_, 'a> {
@@ -78,13 +96,11 @@ impl<'a> Space<'a> for BatchSpace<'_, 'a> {
 
     fn put(&mut self, key: &'a [u8], value: &'a [u8]) {
         let generation = self.state.generation;
-        keys::with_data(generation, key, |place| self.batch.writes.put(place, value));
         self.batch.overlay.writes.push(Write { generation, key, value: Some(value) });
     }
 
     fn delete(&mut self, key: &'a [u8]) {
         let generation = self.state.generation;
-        keys::with_data(generation, key, |place| self.batch.writes.delete(place));
         self.batch.overlay.writes.push(Write { generation, key, value: None });
     }
 

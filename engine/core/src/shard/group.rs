@@ -12,6 +12,9 @@ use raft::message::Message;
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
 
+/// Fewer committed entries than these a follower keeps from its store until the next tick.
+const FOLLOWER_RUN_ENTRIES: u64 = 512;
+
 /// What a replica may do with the state it found at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
@@ -76,6 +79,8 @@ pub(super) struct Group {
     applied: LogId,
     /// A read of old entries for the own store is under way.
     replaying: bool,
+    /// What is committed is handed over however little it is.
+    apply_due: bool,
     /// What the store holds durably.
     store_durable: LogId,
     /// Bytes of entries appended since the log was last compacted, about.
@@ -115,6 +120,7 @@ impl Group {
             handed: applied_index,
             applied,
             replaying: false,
+            apply_due: false,
             store_durable: applied,
             log_bytes: 0,
             sync_asked_at: applied_index,
@@ -135,7 +141,7 @@ impl Group {
     }
 
     pub(super) fn is_touched(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || self.apply_due
     }
 
     pub(super) fn has_unapplied(&self) -> bool {
@@ -147,6 +153,17 @@ impl Group {
         self.serving != Serving::Amnesiac && self.replica.follows(node, term)
     }
 
+    /// Whether the store lacks more than a follower keeps back for a moment, see [`Group::hand_to_store`].
+    pub(super) fn is_behind(&self) -> bool {
+        self.has_unapplied() && !self.keeps_back()
+    }
+
+    /// Nobody waits for a follower's store: its entries go there some at a time, at the next tick at the latest, as a
+    /// large batch costs it much less than many small ones.
+    fn keeps_back(&self) -> bool {
+        !self.leads() && !self.apply_due && self.replica.applicable().0 - self.handed.0 < FOLLOWER_RUN_ENTRIES
+    }
+
     /// The membership in force at `index`, encoded.
     pub(super) fn membership_at(&self, index: Index) -> Vec<u8> {
         self.replica.membership_at(index).encode()
@@ -156,6 +173,7 @@ impl Group {
         if self.serving != Serving::Amnesiac {
             self.replica.tick(&mut self.ready);
         }
+        self.apply_due = self.has_unapplied();
     }
 
     pub(super) fn step(&mut self, message: Message) {
@@ -242,9 +260,10 @@ impl Group {
         }
         // Never beyond min(commit, own durable index): a store is never ahead of its journal (rule 14).
         let last = self.replica.applicable();
-        if last <= self.handed {
+        if last <= self.handed || self.keeps_back() {
             return 0;
         }
+        self.apply_due = false;
         let from = self.handed.next();
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
             Some(entries) => self.hand(&entries, effects),

@@ -258,9 +258,9 @@ impl Shard {
         self.groups.values().filter(|group| group.successor().is_some()).count()
     }
 
-    /// Whether every group has applied what was committed when the node started.
+    /// Whether the store of every group has what is committed, but for the little a follower keeps back for a moment.
     pub fn caught_up(&self) -> bool {
-        self.groups.values().all(|group| !group.has_unapplied())
+        !self.groups.values().any(Group::is_behind)
     }
 
     /// Whether something waits for the disk or the store.
