@@ -154,7 +154,8 @@ impl Sender<'_> {
                 _ if peer.next <= self.log.start().index => return self.offer_snapshot(to, peer, ready),
                 Flow::Probe { sent: Some(_), .. } => return,
                 Flow::Probe { bare, .. } => *bare || peer.next < self.log.window_start(),
-                Flow::Replicate(inflight) if inflight.is_full(self.options) => break,
+                // Not even an empty one: what a peer that does not answer is sent must be bounded (rule 21).
+                Flow::Replicate(inflight) if inflight.is_full(self.options) => return,
                 Flow::Replicate(_) if peer.next > self.log.last().index => break,
                 Flow::Replicate(_) => false,
             };
