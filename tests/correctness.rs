@@ -2,7 +2,7 @@
 //!
 //! `data`: single keys and scans. `documents`: each command in each format, exit codes, JSON shapes. `library`: what
 //! only the Rust client can ask. `shapes`: clusters with other numbers of shards. `files`: import. `nodes`: stop and
-//! start, and what a server refuses to start with.
+//! start, and what a server refuses to start with. `metrics`: what a scrape says.
 
 mod harness;
 
@@ -14,6 +14,8 @@ mod documents;
 mod files;
 #[path = "correctness/library.rs"]
 mod library;
+#[path = "correctness/metrics.rs"]
+mod metrics;
 #[path = "correctness/nodes.rs"]
 mod nodes;
 #[path = "correctness/shapes.rs"]

@@ -46,7 +46,7 @@ fn a_write_of_a_term_that_began_and_ended_in_one_turn_is_unknown() {
     shard.handle(Event::Persisted { through }, &mut effects);
     shard.finish(&mut effects);
 
-    let ticket = Ticket { connection: 7, request: 1, bytes: 0 };
+    let ticket = Ticket { connection: 7, request: 1, bytes: 0, mark: 0 };
     let session = SessionRef { group: GROUP, opened: Index(0) };
     let open = Command { client: ClientId(1), sequence: 0, acknowledged: 0, session, operation: Operation::Open };
     tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });

@@ -6,6 +6,7 @@
 //! refused as busy.
 
 use super::core::Core;
+use super::counters::{self, Counters};
 use super::mesh::{Mesh, ToCore};
 use super::runtime;
 use super::runtime::bell::Bell;
@@ -54,6 +55,10 @@ pub struct Clients {
     forwarded: u64,
     /// Bytes of all requests of this core's clients in flight.
     inflight_bytes: usize,
+    /// What the core counts.
+    pub(super) counters: Counters,
+    /// The core's clock when this turn began, in microseconds.
+    pub(super) now: u64,
 }
 
 #[derive(Debug)]
@@ -100,6 +105,11 @@ impl Clients {
         self.forwarded
     }
 
+    /// Open connections, and bytes of their requests in flight.
+    pub fn load(&self) -> (u64, u64) {
+        (self.open.len() as u64, self.inflight_bytes as u64)
+    }
+
     /// Queues the answer to one request; a client that has gone gets none.
     pub fn answer(&mut self, mesh: &Mesh, ticket: Ticket, response: &Response) {
         if ticket.connection == FOREIGN {
@@ -112,6 +122,7 @@ impl Clients {
         if let Some(client) = self.open.get(&ticket.connection) {
             response.write(&mut client.socket.out(), ticket.request);
         }
+        self.counters.answered(ticket, response, self.now);
         self.answered(ticket);
     }
 
@@ -250,12 +261,14 @@ impl Core {
                 Ok(count) if count > 0 => buffer.filled(count),
                 _ => return,
             }
+            let now = self.now();
             loop {
                 match buffer.next_frame() {
                     Ok(Some(frame)) => {
                         let bytes = frame.body.len() + REQUEST_BYTES;
                         client.charge(bytes);
-                        let ticket = Ticket { connection: number, request: frame.header.id, bytes: bytes as u32 };
+                        let mark = counters::mark(frame.header.kind, frame.body, now);
+                        let ticket = Ticket { connection: number, request: frame.header.id, bytes: bytes as u32, mark };
                         let busy = {
                             let clients = &mut self.state.borrow_mut().clients;
                             clients.inflight_bytes += bytes;
@@ -309,7 +322,7 @@ impl Core {
             clients.last_foreign
         };
         // The core that holds the connection has charged it.
-        self.request(Ticket { connection: FOREIGN, request, bytes: 0 }, kind, target, body);
+        self.request(Ticket { connection: FOREIGN, request, bytes: 0, mark: asked.mark }, kind, target, body);
     }
 
     fn request(self: &Rc<Self>, ticket: Ticket, kind: u8, target: u32, body: &[u8]) {

@@ -8,6 +8,7 @@ use super::clients::Clients;
 use super::journal_files::Spare;
 use super::journal_task::Files;
 use super::mesh::{Mesh, ToCore};
+use super::metrics::{CoreMetrics, ReplicaMetrics};
 use super::peers::Peers;
 use super::queue::{Inbox, Sender};
 use super::runtime;
@@ -22,12 +23,13 @@ use engine_core::placement::map::ClusterMap;
 use engine_core::shard::effects::StoreRead;
 use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
 use net::response::Response;
+use raft::replica::Role;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
 /// every start of a node opens a segment, and all of them are read at the next one.
@@ -35,6 +37,9 @@ const SEGMENTS_MAX: usize = 6;
 
 /// Between two looks at the number of segments, in ticks of the Raft clock.
 const SEGMENTS_LOOK_TICKS: u64 = 10;
+
+/// A tick that comes later than this is counted as a stall of the core.
+const STALL: Duration = Duration::from_millis(100);
 
 /// Reads answered from the block cache in one turn before the sockets are looked at again.
 const FLUSH_EVERY: usize = 512;
@@ -84,6 +89,7 @@ pub struct Core {
     pub(super) turn_bell: Bell,
     pub(super) journal_bell: Bell,
     stopping: Cell<bool>,
+    started: Instant,
     /// The batch that completes what recovery wrote, and whom to tell.
     recovered: Cell<Option<(u64, Report)>>,
 }
@@ -151,6 +157,7 @@ impl Core {
             turn_bell: Bell::default(),
             journal_bell: Bell::default(),
             stopping: Cell::new(false),
+            started: Instant::now(),
             recovered,
         };
         (Rc::new(core), parts.inbox)
@@ -245,6 +252,7 @@ impl Core {
             }
             // Whoever asked may have given up.
             ToCore::Status(reply) => drop(reply.send(self.status())),
+            ToCore::Metrics(reply) => drop(reply.send(self.metrics())),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),
             ToCore::Drain => {
                 let core = self.clone();
@@ -257,7 +265,11 @@ impl Core {
         let tick = self.facts.tick;
         let mut ticks: u64 = 0;
         while !self.is_stopping() {
+            let due = Instant::now() + tick;
             runtime::sleep(tick).await;
+            if due.elapsed() > STALL {
+                self.state.borrow_mut().clients.counters.stalls += 1;
+            }
             self.facts.health.beat(self.index);
             self.handle(Event::Tick);
             ticks += 1;
@@ -291,12 +303,16 @@ impl Core {
     /// Ends a turn and carries its effects out.
     fn turn(self: &Rc<Self>) {
         let state = &mut *self.state.borrow_mut();
+        let began = self.now();
+        state.clients.now = began;
         let effects = &mut state.effects;
         state.shard.finish(effects);
+        state.clients.counters.became_leader += std::mem::take(&mut effects.elected);
         state.peers.send(&mut effects.words, &mut effects.messages);
         if !effects.persist.is_empty() {
             let mut batch = 0;
             for persist in effects.persist.drain(..) {
+                state.clients.counters.journal_entries += persist.entries.len() as u64;
                 let start = persist.log_start.as_ref().map(|(start, membership)| (*start, membership.as_slice()));
                 batch = state.journal.append(persist.group, persist.hard_state, start, &persist.entries);
             }
@@ -315,8 +331,10 @@ impl Core {
                 state.clients.flush();
             }
             if let Some(response) = self.read_in_memory(&read) {
+                state.clients.counters.reads_in_memory += 1;
                 state.clients.answer(&self.mesh, read.ticket, &response);
             } else {
+                state.clients.counters.reads_elsewhere += 1;
                 let StoreRead { ticket, group, query } = read;
                 let work = Read::Query { ticket, group, query };
                 self.reader.send(work);
@@ -339,6 +357,12 @@ impl Core {
             self.replay(replay);
         }
         state.clients.flush();
+        state.clients.counters.turns.record(self.now() - began);
+    }
+
+    /// The core's clock, in microseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
     }
 
     /// A read that the memtable or the block cache answers; scans always go to the reader.
@@ -360,5 +384,40 @@ impl Core {
         let replicas: Vec<_> = state.shard.views().map(|view| status::replica(&view)).collect();
         let led = replicas.iter().all(|replica| replica.leader.is_some());
         CoreStatus { forwarded: state.clients.forwarded(), ready: led && state.shard.caught_up(), replicas }
+    }
+    /// What this core has counted, and what its replicas look like to an operator.
+    fn metrics(&self) -> CoreMetrics {
+        let state = self.state.borrow();
+        let (connections, inflight_bytes) = state.clients.load();
+        let replicas = state.shard.views().filter_map(|view| {
+            let replica = state.shard.replica(view.group)?;
+            let last = view.last.0;
+            let lag = replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last)));
+            Some(ReplicaMetrics {
+                group: view.group.0,
+                state: match view.role {
+                    Role::Follower | Role::Learner => 0,
+                    Role::PreCandidate | Role::Candidate => 1,
+                    Role::Leader => 2,
+                },
+                term: view.term.0,
+                log_entries: last + 1 - view.first.0,
+                committed: view.commit.0,
+                apply_lag: view.commit.0.saturating_sub(view.applied.0),
+                lag: lag.collect(),
+            })
+        });
+        CoreMetrics {
+            core: self.index,
+            counters: state.clients.counters.clone(),
+            replicas: replicas.collect(),
+            peers: state.peers.standing().collect(),
+            connections,
+            inflight_bytes,
+            unapplied_bytes: state.shard.unapplied_bytes() as u64,
+            forwarded: state.clients.forwarded(),
+            journal_segments: state.journal.segments().count() as u64,
+            store: self.store.gauges(),
+        }
     }
 }

@@ -59,7 +59,13 @@ pub async fn run(core: Rc<Core>) {
         }
         let (_, file) = current.as_ref().expect("it was just opened");
         let sync = core.settings.journal.fsync;
+        let (began, bytes) = (core.now(), write.bytes.len() as u64);
         let buffer = file.write(write.bytes, write.offset, sync).await.unwrap_or_else(|error| fail(&core, &error));
+        {
+            let counters = &mut core.state.borrow_mut().clients.counters;
+            counters.journal_batches.record(bytes);
+            counters.journal_syncs.record(core.now() - began);
+        }
         core.persisted(write.batch, buffer);
     }
 }

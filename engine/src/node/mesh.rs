@@ -4,6 +4,7 @@
 //! `limits.connections` sockets, the store thread answers at most what `limits.apply_bytes` let through, reads and
 //! forwarded requests are bounded by the requests a connection may have in flight.
 
+use super::metrics::CoreMetrics;
 use super::queue::{self, Inbox, Sender};
 use super::status::CoreStatus;
 use engine_core::journal::SegmentId;
@@ -61,6 +62,8 @@ pub enum ToCore {
     SpareReady(SegmentId),
     /// What the replicas of this core look like.
     Status(flume::Sender<CoreStatus>),
+    /// What the core has counted, for a scrape.
+    Metrics(flume::Sender<CoreMetrics>),
     /// The disk has passed its low-water mark, or has room again.
     DiskFull(bool),
     /// Hand leaders over, flush, end.

@@ -6,6 +6,7 @@
 mod admin;
 mod clients;
 mod core;
+mod counters;
 mod directory;
 mod founding;
 mod front;
@@ -15,6 +16,7 @@ mod journal_files;
 mod journal_task;
 mod lobby;
 mod mesh;
+mod metrics;
 mod peers;
 mod queue;
 mod recovery;

@@ -103,6 +103,11 @@ impl Peers {
         }
     }
 
+    /// The nodes that links lead to, each with whether that stream stands.
+    pub fn standing(&self) -> impl Iterator<Item = (u16, bool)> + '_ {
+        self.links.iter().map(|((node, _), link)| (*node, link.socket.is_some()))
+    }
+
     /// Ends all streams.
     pub fn close_all(&mut self) {
         self.links.values().filter_map(|link| link.socket.as_ref()).chain(&self.incoming).for_each(Socket::close);

@@ -16,6 +16,7 @@
 mod apply;
 mod batch;
 mod error;
+mod gauges;
 mod keys;
 mod open;
 mod options;
@@ -27,6 +28,7 @@ mod sessions;
 pub use apply::Applier;
 pub use engine_core::state_machine::{Checksum, Page, StoredReplica};
 pub use error::StoreError;
+pub use gauges::Gauge;
 pub use options::Options;
 pub use read::Cached;
 

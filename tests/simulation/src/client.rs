@@ -163,7 +163,8 @@ impl World {
         let remaining = running.deadline.saturating_sub(self.now).max(1);
         let wait = self.random.between(200, 900) * MS;
         let wait = if client < self.plan.clients.0 { wait.min(remaining) } else { wait };
-        let ticket = Ticket { connection: client as u64 * 64 + slot as u64, request: request_number, bytes: 0 };
+        let ticket =
+            Ticket { connection: client as u64 * 64 + slot as u64, request: request_number, bytes: 0, mark: 0 };
         debug_assert!(!opens || writes);
         if let Some(delay) = self.network.client_delay(&mut self.random) {
             self.plan_in(delay, Happening::Request { to, ticket, request });

@@ -36,6 +36,8 @@ pub struct Effects {
     pub compact: Vec<(GroupId, LogId, Vec<u8>)>,
     /// The store should sync: the group's log has grown past its limit.
     pub want_store_sync: bool,
+    /// How many replicas became leader; whoever counts takes it.
+    pub elected: u64,
 }
 
 /// One group's share of what a turn makes durable.

@@ -15,6 +15,8 @@ pub struct Ticket {
     pub request: u64,
     /// What it was charged for while it is in flight, in bytes; the answer gives them back.
     pub bytes: u32,
+    /// What the rim wants to find again with the answer; nothing to the shard.
+    pub mark: u64,
 }
 
 /// What a reader wants from the store.

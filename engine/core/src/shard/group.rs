@@ -250,6 +250,7 @@ impl Group {
         if std::mem::take(&mut ready.role_changed) {
             // A turn may have seen more than one change: what counts is the term that each write was proposed in.
             self.waiting.fail_writes(self.leads().then(|| self.replica.term()), effects);
+            effects.elected += u64::from(self.leads());
         }
     }
 

@@ -268,6 +268,11 @@ impl Shard {
         self.held.is_empty() && self.apply_bytes == 0
     }
 
+    /// Bytes handed to the store and not applied yet.
+    pub fn unapplied_bytes(&self) -> usize {
+        self.apply_bytes
+    }
+
     /// The group and its replica, for checkers that stand outside.
     pub fn replica(&self, group: GroupId) -> Option<&raft::Replica> {
         self.groups.get(&group).map(|group| &group.replica)
