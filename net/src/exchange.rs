@@ -5,7 +5,7 @@
 
 use crate::archive;
 use crate::frame::{self, Kind};
-use engine_core::exchange::{Answer, ArchivedWord, Question, Round, Word};
+use engine_core::exchange::{Answer, ArchivedWord, Beat, Question, Round, Word};
 use raft::ids::{GroupId, Term};
 
 /// The bytes are no word of this version. The sender is broken or not ours: close the connection.
@@ -40,6 +40,11 @@ pub fn read(body: &[u8]) -> Result<Word, ExchangeError> {
             start: answer.start.to_native(),
             number: answer.number.to_native(),
             refused: answer.refused.iter().map(|group| GroupId(group.0.to_native())).collect(),
+        }),
+        ArchivedWord::Beat(beat) => Word::Beat(Beat {
+            start: beat.start.to_native(),
+            sequence: beat.sequence.to_native(),
+            given_up: beat.given_up.to_native(),
         }),
     })
 }

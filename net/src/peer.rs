@@ -197,6 +197,13 @@ enum BodyMirror {
     Ask {
         round: u64,
     },
+    Sleep {
+        commit: Index,
+        attempt: u64,
+    },
+    Asleep {
+        attempt: u64,
+    },
 }
 
 #[derive(rkyv::Archive, rkyv::Serialize)]
@@ -286,6 +293,8 @@ fn to_message(archived: &ArchivedMessage) -> Option<Message> {
         ArchivedBody::TimeoutNow => Body::TimeoutNow,
         ArchivedBody::SnapshotRequest { least } => Body::SnapshotRequest { least: index(least) },
         ArchivedBody::Ask { round } => Body::Ask { round: round.to_native() },
+        ArchivedBody::Sleep { commit, attempt } => Body::Sleep { commit: index(commit), attempt: attempt.to_native() },
+        ArchivedBody::Asleep { attempt } => Body::Asleep { attempt: attempt.to_native() },
     };
     Some(Message {
         from: ReplicaId(archived.from.0.to_native()),

@@ -49,6 +49,8 @@ fn any_body() -> impl Strategy<Value = Body> {
         Just(Body::TimeoutNow),
         any::<u64>().prop_map(|least| Body::SnapshotRequest { least: Index(least) }),
         any::<u64>().prop_map(|round| Body::Ask { round }),
+        any::<(u64, u64)>().prop_map(|(commit, attempt)| Body::Sleep { commit: Index(commit), attempt }),
+        any::<u64>().prop_map(|attempt| Body::Asleep { attempt }),
     ]
 }
 

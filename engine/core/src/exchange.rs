@@ -15,6 +15,20 @@ pub enum Word {
     Round(Round),
     /// The answer to [`Word::Round`].
     Answer(Answer),
+    /// The core lives.
+    Beat(Beat),
+}
+
+/// A sign of life of a core that has work to do and whose disk does it. It stands for the heartbeats of all groups that
+/// the core leads and that sleep (rule 19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+pub struct Beat {
+    /// The process that says it.
+    pub start: u64,
+    /// Grows with every beat of that process.
+    pub sequence: u64,
+    /// How often that process has given up the core it says this to, and has woken everything that rested on it.
+    pub given_up: u64,
 }
 
 /// Read rounds of many groups in one question: do you still follow me in these terms? (rule 9)

@@ -99,6 +99,7 @@ fn shard(entries: u64) -> (Shard, [ReplicaId; 2]) {
         seed: 1,
         election_ticks: 10,
         heartbeat_ticks: 1,
+        idle_ticks: 10,
         inflight_messages_max: 8,
         inflight_bytes_max: 1 << 20,
         append_bytes_max: 1 << 16,

@@ -67,6 +67,7 @@ impl Replica {
         learners: &[ReplicaId],
         ready: &mut Ready,
     ) -> Result<LogId, MembershipError> {
+        self.stir();
         let State::Leader(leader) = &self.state else {
             return Err(MembershipError::NotLeader { leader: self.leader() });
         };
@@ -129,6 +130,7 @@ impl Replica {
     /// without waiting. Given up after an election timeout; then this replica leads on. Handing it
     /// to the leader itself is nothing.
     pub fn transfer_leadership(&mut self, to: ReplicaId, ready: &mut Ready) -> Result<(), TransferError> {
+        self.stir();
         let known = self.leader();
         let now = self.timeouts.now();
         let State::Leader(leader) = &mut self.state else { return Err(TransferError::NotLeader { leader: known }) };

@@ -106,14 +106,22 @@ impl Replica {
         settled: Index,
         ready: &mut Ready,
     ) {
-        if self.follow(from, ready) {
-            if let State::Follower(follower) = &mut self.state {
-                follower.settled = follower.settled.max(settled);
-            }
-            // The leader bounds it by what it knows to match here.
-            self.follow_commit(commit.min(self.log.last().index));
+        if self.hear_beat(from, commit, settled, ready) {
             ready.send.push(self.message(from, Body::HeartbeatReply { round }));
         }
+    }
+
+    /// What every kind of heartbeat says. False if it is not to be believed.
+    pub(crate) fn hear_beat(&mut self, from: ReplicaId, commit: Index, settled: Index, ready: &mut Ready) -> bool {
+        if !self.follow(from, ready) {
+            return false;
+        }
+        if let State::Follower(follower) = &mut self.state {
+            follower.settled = follower.settled.max(settled);
+        }
+        // The leader bounds it by what it knows to match here.
+        self.follow_commit(commit.min(self.log.last().index));
+        true
     }
 
     /// A read round of a leader: whoever follows it says so.
@@ -137,7 +145,9 @@ impl Replica {
                 let last = self.log.last().index;
                 Body::AppendReply(AppendReply::Rejected { prev: prev.index, hint: LogId::default(), last })
             }
-            Body::Heartbeat { .. } | Body::Ask { .. } | Body::SnapshotOffer { .. } => Body::HeartbeatReply { round: 0 },
+            Body::Heartbeat { .. } | Body::Ask { .. } | Body::Sleep { .. } | Body::SnapshotOffer { .. } => {
+                Body::HeartbeatReply { round: 0 }
+            }
             Body::Vote { .. } => Body::VoteReply { granted: false },
             Body::PreVoteReply { granted: false } => return self.on_pre_vote_refused(from, ready),
             _ => return,

@@ -12,6 +12,7 @@ use crate::quorum;
 use crate::reads::Reads;
 use crate::ready::Ready;
 use crate::replica::{Become, Replica, State};
+use crate::sleep::Calm;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -25,7 +26,9 @@ pub(crate) struct Leader {
     /// Bytes of entries that wait for their commit.
     pub(crate) uncommitted_bytes: usize,
     /// The tick of the last heartbeat.
-    beat: u64,
+    pub(crate) beat: u64,
+    /// Since when nothing has happened (rule 20).
+    pub(crate) calm: Calm,
 }
 
 /// Why a proposal was not taken. Nothing was appended.
@@ -55,7 +58,14 @@ pub struct NotLeader {
 impl Leader {
     /// Elected at tick `now`, which counts as hearing every peer.
     pub(crate) fn new(now: u64) -> Leader {
-        Leader { peers: BTreeMap::new(), reads: Reads::default(), transfer: None, uncommitted_bytes: 0, beat: now }
+        Leader {
+            peers: BTreeMap::new(),
+            reads: Reads::default(),
+            transfer: None,
+            uncommitted_bytes: 0,
+            beat: now,
+            calm: Calm::default(),
+        }
     }
 
     /// Peers that are new begin at `next`; peers that are gone are forgotten.
@@ -80,6 +90,7 @@ impl Replica {
     /// Appends a command. It is committed when `Ready::commit` has reached its index while the entry there
     /// still has the returned term; after a change of leader it may or may not come to that.
     pub fn propose(&mut self, payload: Rc<[u8]>, ready: &mut Ready) -> Result<LogId, ProposeError> {
+        self.stir();
         let State::Leader(leader) = &self.state else {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         };
@@ -98,6 +109,7 @@ impl Replica {
     /// messages that begins with the next [`Replica::collect`]; or in `Ready::reads_failed`. The host
     /// bounds how many wait.
     pub fn read(&mut self, token: u64, _ready: &mut Ready) -> Result<(), NotLeader> {
+        self.stir();
         match &mut self.state {
             State::Leader(leader) => {
                 leader.reads.add(token);
@@ -196,8 +208,11 @@ impl Replica {
                 peer.start_again();
             }
         }
-        if now - leader.beat >= u64::from(self.options.heartbeat_ticks) {
-            self.beat(ready);
+        let due = now - leader.beat >= u64::from(self.options.heartbeat_ticks);
+        match self.is_idle() {
+            true if due => self.send_sleep(ready),
+            false if due => self.beat(ready),
+            _ => {}
         }
     }
 

@@ -36,6 +36,7 @@
 //!     seed: 7,
 //!     election_ticks: 10,
 //!     heartbeat_ticks: 1,
+//!     idle_ticks: 10,
 //!     inflight_messages_max: 64,
 //!     inflight_bytes_max: 4 << 20,
 //!     append_bytes_max: 256 << 10,
@@ -113,6 +114,7 @@ mod reads;
 pub mod ready;
 pub mod replica;
 mod replicate;
+mod sleep;
 mod snapshot;
 mod soundness;
 mod terms;

@@ -97,6 +97,18 @@ pub enum Body {
         /// The round that asks (rule 9).
         round: u64,
     },
+    /// A heartbeat of a leader that has nothing to say any more, to a group that has nothing to hear: sleep with me (rule 20).
+    Sleep {
+        /// The leader's commit index, which is the end of its log and of every other member's.
+        commit: Index,
+        /// Which of the leader's attempts to put the group to sleep this is; grows within a term.
+        attempt: u64,
+    },
+    /// The answer to [`Body::Sleep`] of a replica that sleeps now. It promises nothing. Others answer as to a heartbeat.
+    Asleep {
+        /// The attempt that is answered.
+        attempt: u64,
+    },
 }
 
 /// Whether entries were taken.

@@ -16,6 +16,9 @@ pub struct Options {
     pub election_ticks: u32,
     /// Ticks between two heartbeats, at least 1 and less than E/2.
     pub heartbeat_ticks: u32,
+    /// Ticks without anything to do after which a leader puts its group to sleep, if the host lets it (rule 20). At
+    /// least 1.
+    pub idle_ticks: u32,
     /// AppendEntries that one peer may leave unanswered, at least 1.
     pub inflight_messages_max: usize,
     /// Bytes that one peer may leave unanswered. One message may go beyond.
@@ -74,6 +77,7 @@ impl Options {
             self.election_ticks,
         );
         assert!(self.election_ticks <= 1 << 24, "an election timeout of {} ticks", self.election_ticks);
+        assert!(self.idle_ticks >= 1, "a group that sleeps as soon as it wakes");
         assert!(self.inflight_messages_max >= 1, "a window without room for a message");
     }
 }

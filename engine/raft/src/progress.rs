@@ -56,6 +56,8 @@ pub(crate) struct Progress {
     pub(crate) heard: u64,
     /// The last read round it answered.
     pub(crate) round: u64,
+    /// The last attempt to put the group to sleep that it followed.
+    pub(crate) asleep: Option<u64>,
     /// The commit index it knows if nothing got lost.
     pub(crate) commit_told: Index,
     /// The snapshot it asked for. Its log is sound, so entries go on meanwhile and `flow` says how.
@@ -126,6 +128,7 @@ impl Progress {
             fetching: Fetching::No,
             heard: now,
             round: 0,
+            asleep: None,
             commit_told: Index(0),
             asked: None,
             denials: Denials::default(),

@@ -30,6 +30,10 @@ pub struct Replica {
     pub(crate) state: State,
     /// Whether to stand for election; see [`Options::may_campaign`].
     pub(crate) may_campaign: bool,
+    /// It counts no ticks and says nothing until something wakes it (rule 20).
+    pub(crate) asleep: bool,
+    /// Whether it may fall asleep, see [`Replica::set_may_sleep`].
+    pub(crate) may_sleep: bool,
     /// What the host was last told it may apply.
     pub(crate) announced: Index,
     pub(crate) anomalies: Anomalies,
@@ -91,6 +95,8 @@ impl Replica {
             timeouts: Timeouts::new(options.seed, options.election_ticks),
             state: State::Follower(Follower::default()),
             may_campaign: options.may_campaign,
+            asleep: false,
+            may_sleep: false,
             announced: log.commit(),
             anomalies: Anomalies::default(),
             log,
@@ -98,8 +104,11 @@ impl Replica {
         }
     }
 
-    /// One tick of time passes.
+    /// One tick of time passes. A replica that sleeps does not notice.
     pub fn tick(&mut self, ready: &mut Ready) {
+        if self.asleep {
+            return;
+        }
         self.timeouts.advance();
         if matches!(self.state, State::Leader(_)) {
             self.tick_leader(ready);
@@ -115,6 +124,9 @@ impl Replica {
         } else if !soundness::is_sound(&message) {
             self.anomalies.malformed += 1;
         } else {
+            if !matches!(message.body, Body::Sleep { .. } | Body::Asleep { .. }) {
+                self.stir();
+            }
             self.step_sound(message, ready);
             self.announce(ready);
         }
@@ -146,6 +158,8 @@ impl Replica {
             Body::VoteReply { granted } => self.on_vote_reply(from, granted, ready),
             Body::Append { prev, commit, entries } => self.on_append(from, prev, commit, entries, ready),
             Body::Heartbeat { commit, round, settled } => self.on_heartbeat(from, commit, round, settled, ready),
+            Body::Sleep { commit, attempt } => self.on_sleep(from, commit, attempt, ready),
+            Body::Asleep { attempt } => self.on_asleep(from, attempt),
             Body::Ask { round } => self.on_ask(from, round, ready),
             Body::SnapshotOffer { last } => self.on_snapshot_offer(from, last, ready),
             Body::TimeoutNow => self.on_timeout_now(from, ready),
@@ -163,6 +177,7 @@ impl Replica {
         if matches!(self.state, State::Leader(_)) {
             return;
         }
+        self.stir();
         if !self.can_lead() {
             self.timeouts.draw();
             return;
@@ -257,6 +272,7 @@ impl Replica {
             self.hard_state = hard_state;
             ready.hard_state = Some(hard_state);
         }
+        self.asleep = false;
         ready.role_changed = true;
         self.timeouts.draw();
         if let State::Leader(former) = std::mem::replace(&mut self.state, state) {

@@ -124,6 +124,7 @@ impl Replica {
     /// The connection to `peer` broke: what was in flight may be lost. A snapshot that is being sent has a
     /// connection of its own, and its own [`Replica::snapshot_sent`].
     pub fn peer_unreachable(&mut self, peer: ReplicaId) {
+        self.stir();
         let State::Leader(leader) = &mut self.state else { return };
         if let Some(progress) = leader.peers.get_mut(&peer)
             && !matches!(progress.flow, Flow::Snapshot { granted: true, .. })

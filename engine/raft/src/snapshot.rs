@@ -181,6 +181,7 @@ mod tests {
             seed: 1,
             election_ticks: 10,
             heartbeat_ticks: 1,
+            idle_ticks: 10,
             inflight_messages_max: 4,
             inflight_bytes_max: 1_000,
             append_bytes_max: 1_000,

@@ -26,7 +26,10 @@ pub(crate) fn is_sound(message: &Message) -> bool {
             Body::Heartbeat { commit, round, settled } => {
                 is_index(*commit) && is_index(*settled) && *round <= NUMBER_MAX
             }
-            Body::HeartbeatReply { round } | Body::Ask { round } => *round <= NUMBER_MAX,
+            Body::Sleep { commit, attempt } => is_index(*commit) && *attempt <= NUMBER_MAX,
+            Body::Asleep { attempt: number } | Body::HeartbeatReply { round: number } | Body::Ask { round: number } => {
+                *number <= NUMBER_MAX
+            }
             Body::SnapshotOffer { last } | Body::SnapshotGrant { last } => is_position(*last),
             Body::SnapshotRequest { least } => is_index(*least),
             Body::PreVoteReply { .. } | Body::VoteReply { .. } => true,

@@ -52,6 +52,11 @@ impl Timeouts {
         self.now += 1;
     }
 
+    /// So many ticks passed while nobody counted them.
+    pub(crate) fn pass(&mut self, ticks: u64) {
+        self.now += ticks;
+    }
+
     /// Whether the span is over.
     pub(crate) fn expired(&self) -> bool {
         self.now >= self.deadline
@@ -72,6 +77,11 @@ impl Timeouts {
             self.draw();
         }
         self.deadline = self.now + self.span;
+    }
+
+    /// The leader was last heard so many ticks ago: the rest of the span is left, a tick at least.
+    pub(crate) fn silent_for(&mut self, ticks: u64) {
+        self.deadline = (self.now + self.span).saturating_sub(ticks).max(self.now + 1);
     }
 
     /// A majority would not have voted for this replica.

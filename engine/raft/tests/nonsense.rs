@@ -19,6 +19,7 @@ fn no_message_can_stop_a_replica_or_take_back_a_commit() {
             let mut ready = Ready::default();
             match random.below(10) {
                 0 => replica.tick(&mut ready),
+                4 if random.below(10) == 0 => replica.wake(random.below(5), &|node| u64::from(node) % 4),
                 1 => {
                     let _ = replica.propose([1; 8].as_slice().into(), &mut ready);
                 }
@@ -93,6 +94,7 @@ fn start(seed: u64, random: &mut Random) -> Replica {
         seed,
         election_ticks: 6,
         heartbeat_ticks: 1,
+        idle_ticks: 3,
         inflight_messages_max: 3,
         inflight_bytes_max: 500,
         append_bytes_max: 200,
@@ -111,13 +113,15 @@ fn start(seed: u64, random: &mut Random) -> Replica {
         tail: vec![],
         applied: Index(3 + random.below(2)),
     };
-    Replica::new(options, restored)
+    let mut replica = Replica::new(options, restored);
+    replica.set_may_sleep(true);
+    replica
 }
 
 /// Anything at all, mostly about the present and with small numbers, so that much of it is nearly true.
 fn message(random: &mut Random, term: Term) -> Message {
     let term = Term((term.0 + random.below(4)).saturating_sub(if random.below(4) == 0 { 2 } else { 1 }));
-    let body = match random.below(17) {
+    let body = match random.below(19) {
         0 => Body::PreVote { last: id(random) },
         1 => Body::PreVoteReply { granted: random.below(2) == 0 },
         2 => Body::Vote { last: id(random), transfer: random.below(2) == 0 },
@@ -133,6 +137,8 @@ fn message(random: &mut Random, term: Term) -> Message {
         13 => Body::SnapshotOffer { last: id(random) },
         14 => Body::SnapshotGrant { last: id(random) },
         15 => Body::Ask { round: random.number() },
+        16 => Body::Sleep { commit: index(random), attempt: random.below(8) },
+        17 => Body::Asleep { attempt: random.below(8) },
         _ if random.below(3) == 0 => Body::SnapshotProgress { bytes: random.number() },
         _ if random.below(2) == 0 => Body::SnapshotRequest { least: Index(random.number()) },
         _ => Body::TimeoutNow,

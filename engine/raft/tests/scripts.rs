@@ -33,6 +33,11 @@ fn reads_are_confirmed_as_written() {
 }
 
 #[test]
+fn groups_sleep_as_written() {
+    script::play_all("sleep");
+}
+
+#[test]
 fn snapshots_go_as_written() {
     script::play_all("snapshot");
 }

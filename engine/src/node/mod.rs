@@ -293,6 +293,7 @@ fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
         seed: facts.start ^ u64::from(core).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         election_ticks: ELECTION_TICKS,
         heartbeat_ticks: HEARTBEAT_TICKS,
+        idle_ticks: ELECTION_TICKS,
         inflight_messages_max: raft.inflight_messages as usize,
         inflight_bytes_max: bytes(raft.inflight_bytes),
         append_bytes_max: bytes(raft.append_bytes),

@@ -47,6 +47,7 @@ struct Watched {
     handed: Index,
     applied: LogId,
     leads: Option<Term>,
+    asleep: bool,
 }
 
 impl Checker {
@@ -77,6 +78,7 @@ impl Checker {
                     handed: restored.applied,
                     applied: LogId::default(),
                     leads: None,
+                    asleep: false,
                 },
             );
         }
@@ -189,6 +191,12 @@ impl Checker {
         let watched = self.replicas.get_mut(&(node, id)).expect("a replica that runs is watched");
         let group = self.groups.entry(id).or_default();
         let (commit, term) = (replica.commit(), replica.term());
+        if std::mem::replace(&mut watched.asleep, replica.is_asleep()) != replica.is_asleep() {
+            totals.count(if replica.is_asleep() { "replicas that fell asleep" } else { "replicas that woke" });
+            if replica.is_asleep() && replica.role() == Role::Leader {
+                totals.count("groups put to sleep");
+            }
+        }
         if commit < watched.commit || term < watched.term {
             let (was, then) = (watched.commit, watched.term);
             return Err(Violation(format!("node {node} group {id}: commit {was} to {commit}, term {then} to {term}")));

@@ -108,6 +108,7 @@ impl Plan {
             seed: 0,
             election_ticks,
             heartbeat_ticks: 1,
+            idle_ticks: random.between(1, u64::from(election_ticks)) as u32,
             inflight_messages_max: *random.pick(&[1, 1, 2, 4, 16]),
             inflight_bytes_max: random.between(1, 64) as usize * 1024,
             append_bytes_max: *random.pick(&[1, 600, 4 << 10, 64 << 10]),

@@ -7,7 +7,7 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 35] = [
+pub const USUALLY: [&str; 39] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
@@ -17,6 +17,10 @@ pub const USUALLY: [&str; 35] = [
     "read rounds",
     "groups in read rounds",
     "groups that confirm no read",
+    "beats",
+    "groups put to sleep",
+    "replicas that fell asleep",
+    "replicas that woke",
     "scans",
     "batches of writes",
     "frames lost",

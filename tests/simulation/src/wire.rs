@@ -93,6 +93,7 @@ impl World {
                 self.totals.count("read rounds");
                 self.totals.add("groups in read rounds", round.questions.len() as u64);
             }
+            Word::Beat(_) => self.totals.count("beats"),
             Word::Answer(answer) => self.totals.add("groups that confirm no read", answer.refused.len() as u64),
         }
     }

@@ -3,6 +3,7 @@
 use super::Options;
 use super::effects::{Effects, Refused, Replay};
 use super::event::{Query, Ticket};
+use super::liveness::Links;
 use super::waiting::Waiting;
 use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
 use raft::Replica;
@@ -86,6 +87,8 @@ pub(super) struct Group {
     /// Bytes of entries appended since the log was last compacted, about.
     log_bytes: u64,
     sync_asked_at: Index,
+    /// The tick at which it last fell asleep.
+    slept_at: u64,
 }
 
 impl Group {
@@ -100,6 +103,7 @@ impl Group {
                     ^ start.replica.0.wrapping_mul(0x9e37_79b9_7f4a_7c15),
                 election_ticks: options.election_ticks,
                 heartbeat_ticks: options.heartbeat_ticks,
+                idle_ticks: options.idle_ticks,
                 inflight_messages_max: options.inflight_messages_max,
                 inflight_bytes_max: options.inflight_bytes_max,
                 append_bytes_max: options.append_bytes_max,
@@ -124,6 +128,7 @@ impl Group {
             store_durable: applied,
             log_bytes: 0,
             sync_asked_at: applied_index,
+            slept_at: 0,
         };
         if fresh && start.preferred == start.replica && start.serving == Serving::Whole {
             // A new group need not wait for a timeout to find its leader: the pre-vote still asks.
@@ -146,6 +151,47 @@ impl Group {
 
     pub(super) fn has_unapplied(&self) -> bool {
         self.serving == Serving::Whole && self.replica.applicable() > self.handed
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.replica.is_asleep()
+    }
+
+    /// It counts no ticks from `tick` on.
+    pub(super) fn fell_asleep(&mut self, tick: u64) {
+        self.slept_at = tick;
+    }
+
+    /// Ends its sleep, if it sleeps.
+    pub(super) fn wake(&mut self, tick: u64, links: &Links) {
+        self.replica.wake(tick - self.slept_at, &|node| links.silence(self.id, node, tick));
+    }
+
+    pub(super) fn set_may_sleep(&mut self, may_sleep: bool) {
+        self.replica.set_may_sleep(may_sleep);
+    }
+
+    /// Whether nobody waits here and the store holds everything there is.
+    pub(super) fn is_quiet(&self) -> bool {
+        let last = self.replica.last().index;
+        self.serving == Serving::Whole && self.waiting.len() == 0 && !self.replaying && self.applied.index == last
+    }
+
+    /// Leader: whether nothing is to be done, every other member's core lives, and leadership is where it belongs.
+    pub(super) fn may_sleep(&self, links: &Links) -> bool {
+        let own = self.replica.id();
+        let at_home = self.preferred == own || !self.replica.membership().is_voter(self.preferred);
+        let lives = |peer: raft::PeerView| links.is_up(self.id, peer.id.node());
+        self.leads() && self.is_quiet() && at_home && self.replica.peers().all(lives)
+    }
+
+    /// Whether it would not notice by itself, asleep, that a core of `node` is gone: as a follower if its leader is
+    /// there, as the leader if any member is. Awake, it is told of a lost connection all the same.
+    pub(super) fn rests_on(&self, node: u16) -> bool {
+        match self.leads() {
+            true => self.replica.peers().any(|peer| peer.id.node() == node),
+            false => self.replica.leader().is_some_and(|leader| leader.node() == node),
+        }
     }
 
     /// Whether this replica confirms a read round of the leader on node `node` in `term`. Nothing of the group is stirred.

@@ -12,26 +12,28 @@
 pub mod effects;
 pub mod event;
 mod group;
+mod liveness;
 mod rounds;
 mod serve;
 mod waiting;
+mod wake;
 
 pub use effects::{Answer, Effects, Refused};
 pub use event::{Event, Query, Ticket};
 pub use group::{GroupStart, GroupView, Serving};
 
 use crate::command::Limits;
-use crate::exchange::{Answer as RoundAnswer, Round, Word};
 use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
 use effects::Persist;
 use group::Group;
+use liveness::Links;
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::ready::Ready;
 use raft::replica::Persisted;
 use rounds::Rounds;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
 /// when the shard was made.
@@ -50,6 +52,8 @@ pub struct Options {
     pub election_ticks: u32,
     /// Between two heartbeats.
     pub heartbeat_ticks: u32,
+    /// Of a group with nothing to do before it is put to sleep.
+    pub idle_ticks: u32,
     /// AppendEntries in flight to one peer of one group.
     pub inflight_messages_max: usize,
     /// Bytes of entries in flight to one peer of one group.
@@ -80,6 +84,9 @@ pub struct Shard {
     options: Options,
     ring: Ring,
     groups: BTreeMap<GroupId, Group>,
+    /// Groups that count ticks; the others sleep.
+    awake: BTreeSet<GroupId>,
+    links: Links,
     rounds: Rounds,
     /// Groups touched in this turn.
     touched: Vec<GroupId>,
@@ -101,6 +108,8 @@ pub struct Shard {
 #[derive(Debug)]
 struct Held {
     number: u64,
+    /// The tick it has waited since.
+    tick: u64,
     group: GroupId,
     messages: Vec<Message>,
     persisted: Persisted,
@@ -113,10 +122,18 @@ impl Shard {
             starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
         let waits = |group: &GroupId| {
             let (messages, persisted) = (Vec::new(), Persisted::default());
-            Held { number: RECOVERED, group: *group, messages, persisted }
+            Held { number: RECOVERED, tick: 0, group: *group, messages, persisted }
         };
         Shard {
             ring: map.ring(),
+            awake: groups.keys().copied().collect(),
+            links: Links::new(
+                options.start,
+                u64::from(options.election_ticks / 2).max(1),
+                map,
+                options.node,
+                groups.keys().copied(),
+            ),
             rounds: Rounds::new(options.start, map.nodes.iter().map(|node| node.shards).collect()),
             options,
             held: groups.keys().map(waits).collect(),
@@ -137,7 +154,7 @@ impl Shard {
     /// Takes one event. Its effects are complete only after [`Shard::finish`].
     pub fn handle(&mut self, event: Event<'_>, effects: &mut Effects) {
         match event {
-            Event::Tick => self.tick(),
+            Event::Tick => self.tick(effects),
             Event::Message { group, message } => self.message(group, message),
             Event::Word { from, word } => self.word(from, word, effects),
             Event::Write { ticket, group, command } => self.write(ticket, group, command, effects),
@@ -170,9 +187,10 @@ impl Shard {
             Event::StoreSynced { durable } => self.store_synced(durable, effects),
             Event::PeerLost { node } => {
                 self.rounds.lost(node);
-                let ids: Vec<GroupId> = self.groups.keys().copied().collect();
+                self.links.lost(node);
+                let ids: Vec<GroupId> = self.groups.iter().filter(|it| it.1.rests_on(node)).map(|it| *it.0).collect();
                 for id in ids {
-                    self.touch(id).expect("it was listed").peer_lost(node);
+                    self.stir(id).expect("it was listed").peer_lost(node);
                 }
             }
             Event::Drain => {
@@ -186,6 +204,7 @@ impl Shard {
     /// Ends a turn: every touched group emits what it has gathered.
     pub fn finish(&mut self, effects: &mut Effects) {
         let mut number = None;
+        let stuck = self.is_stuck();
         self.touched.sort_unstable();
         self.touched.dedup();
         let touched = std::mem::take(&mut self.touched);
@@ -194,6 +213,10 @@ impl Shard {
             group.collect(&mut self.scratch);
             let ready = &mut self.scratch;
             let promises = !ready.send_after_persist.is_empty();
+            if stuck {
+                // Who hears no heartbeat elects somebody whose disk works (rule 23).
+                ready.send.retain(|message| !matches!(message.body, Body::Heartbeat { .. }));
+            }
             let rounds = &mut self.rounds;
             effects.messages.extend(
                 ready.send.drain(..).filter_map(|message| rounds.take(id, message)).map(|message| (id, message)),
@@ -206,7 +229,7 @@ impl Shard {
                 let persisted = group.persisted_by(ready);
                 let log_start = ready.log_start.take().map(|start| (start, group.membership_at(start.index)));
                 let messages = std::mem::take(&mut ready.send_after_persist);
-                self.held.push_back(Held { number, group: id, messages, persisted });
+                self.held.push_back(Held { number, tick: self.ticks, group: id, messages, persisted });
                 effects.persist.push(Persist {
                     group: id,
                     hard_state: ready.hard_state.take(),
@@ -220,7 +243,8 @@ impl Shard {
                     effects.messages.extend(messages.into_iter().map(|message| (id, message)));
                 } else {
                     let number = self.persist_number;
-                    self.held.push_back(Held { number, group: id, messages, persisted: Persisted::default() });
+                    let (tick, persisted) = (self.ticks, Persisted::default());
+                    self.held.push_back(Held { number, tick, group: id, messages, persisted });
                 }
             }
             effects.fetch.extend(ready.fetch.drain(..).map(|fetch| (id, fetch)));
@@ -229,6 +253,7 @@ impl Shard {
             if self.recovered && self.apply_bytes < self.options.apply_bytes_max {
                 self.apply_bytes += group.hand_to_store(&self.options, effects);
             }
+            wake::note_sleep(&mut self.awake, group, id, self.ticks);
             self.scratch.commit = None;
             debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
         }
@@ -278,30 +303,13 @@ impl Shard {
         self.groups.get(&group).map(|group| &group.replica)
     }
 
+    /// A group, which will be looked at when the turn ends.
     fn touch(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.groups.get_mut(&id)?;
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }
         Some(group)
-    }
-
-    fn tick(&mut self) {
-        self.ticks += 1;
-        let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
-        for (id, group) in &mut self.groups {
-            group.tick();
-            if balance {
-                group.return_to_preferred();
-            }
-            if group.is_touched() {
-                self.touched.push(*id);
-            }
-            self.sync_wanted |= group.wants_sync(&self.options);
-        }
-        if self.draining {
-            self.hand_over();
-        }
     }
 
     fn message(&mut self, id: GroupId, message: Message) {
@@ -312,24 +320,12 @@ impl Shard {
         if self.disk_full && matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty()) {
             return;
         }
-        if let Some(group) = self.touch(id) {
+        let sleep = matches!(message.body, Body::Sleep { .. } | Body::Asleep { .. });
+        let may_sleep = sleep && self.may_sleep(id, message.from.node());
+        let group = if may_sleep { self.touch(id) } else { self.stir(id) };
+        if let Some(group) = group {
+            group.set_may_sleep(may_sleep);
             group.step(message);
-        }
-    }
-
-    fn word(&mut self, from: (u16, u16), word: Word, effects: &mut Effects) {
-        match word {
-            Word::Round(Round { start, number, questions }) => {
-                let follows = |group, term| self.groups.get(&group).is_some_and(|group| group.follows(from.0, term));
-                let refused =
-                    questions.into_iter().filter(|it| !follows(it.group, it.term)).map(|it| it.group).collect();
-                effects.words.push((from, Word::Answer(RoundAnswer { start, number, refused })));
-            }
-            Word::Answer(answer) => {
-                for (group, message) in self.rounds.answered(from, &answer) {
-                    self.message(group, message);
-                }
-            }
         }
     }
 
@@ -356,7 +352,7 @@ impl Shard {
     fn hand_over(&mut self) {
         let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| group.leads()).map(|(id, _)| *id).collect();
         for id in ids {
-            self.touch(id).expect("it was listed").hand_over();
+            self.stir(id).expect("it was listed").hand_over();
         }
     }
 }

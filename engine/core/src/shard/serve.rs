@@ -29,7 +29,7 @@ impl Shard {
             return Err(Refused::DiskFull);
         }
         let waiting_max = self.options.waiting_max;
-        let group = self.touch(id).ok_or(Refused::UnknownGroup)?;
+        let group = self.stir(id).ok_or(Refused::UnknownGroup)?;
         group.write(ticket, bytes, waiting_max)
     }
 
@@ -41,14 +41,14 @@ impl Shard {
         let answer = match &query {
             Query::Get { key } if key.len() > key_max => Err(Refused::TooLarge(key_max as u64)),
             Query::Get { key } if self.ring.group_of(key) != id => Err(Refused::NotOwner),
-            _ => match self.touch(id) {
+            _ => match self.groups.get(&id).map(|group| group.serving()) {
                 None => Err(Refused::UnknownGroup),
-                Some(group) if group.serving() != Serving::Whole => Err(Refused::NotServing),
-                Some(_) if stale => {
+                Some(Serving::Whole) if stale => {
                     effects.reads.push(StoreRead { ticket, group: id, query });
                     return;
                 }
-                Some(group) => group.read(token, ticket, query),
+                Some(Serving::Whole) => self.stir(id).expect("it was just seen").read(token, ticket, query),
+                Some(_) => Err(Refused::NotServing),
             },
         };
         if let Err(why) = answer {

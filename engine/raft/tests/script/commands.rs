@@ -17,6 +17,7 @@
 //! hold|release NODE disk|apply|fetch | persist NODE [N] | apply NODE INDEX | serve NODE | fetch-fails NODE PEER
 //! crash NODE [kept=N] [applied=N] | restart NODE [tail=N] [hollow]  kept: how many held writes the disk still did
 //! unreachable NODE PEER
+//! may-sleep NODES | wake NODE [passed=N] [silent=N]                 the host lets them sleep; wakes one
 //! take NODE NAME | install NODE NAME | sent NODE PEER ok|failed     a snapshot: made, put in place, sender's report
 //! progress NODE BYTES | stream FROM TO                              stream: all three of them
 //! ask NODE | whole NODE                                             ask: for a snapshot; whole: its store is sound again
@@ -85,6 +86,16 @@ impl World {
             }
             "crash" => self.crash(words),
             "restart" => self.restart(words),
+            "may-sleep" => {
+                for id in self.ids(words[0]) {
+                    self.turn(id, |replica, _| replica.set_may_sleep(true));
+                }
+            }
+            "wake" => {
+                let passed = take_setting(&mut words, "passed").map_or(0, |value| number(&value));
+                let silent = take_setting(&mut words, "silent").map_or(0, |value| number(&value));
+                self.turn(id(words[0]), |replica, _| replica.wake(passed, &|_| silent));
+            }
             "unreachable" => {
                 self.turn(id(words[0]), |replica, _| replica.peer_unreachable(id(words[1])));
             }
@@ -402,6 +413,7 @@ fn members(words: &[&str]) -> Membership {
 fn set_option(options: &mut Options, key: &str, value: u64) {
     match key {
         "election" => options.election_ticks = value as u32,
+        "idle" => options.idle_ticks = value as u32,
         "heartbeat" => options.heartbeat_ticks = value as u32,
         "inflight" => options.inflight_messages_max = value as usize,
         "inflight-bytes" => options.inflight_bytes_max = value as usize,

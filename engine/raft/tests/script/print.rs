@@ -90,6 +90,8 @@ pub fn body(message: &Message) -> String {
         Body::SnapshotRequest { least } => format!("SnapshotRequest of {least} at least"),
         Body::TimeoutNow => "TimeoutNow".into(),
         Body::Ask { round } => format!("Ask round {round}"),
+        Body::Sleep { commit, attempt } => format!("Sleep commit {commit}, attempt {attempt}"),
+        Body::Asleep { attempt } => format!("Asleep attempt {attempt}"),
     }
 }
 
@@ -114,6 +116,8 @@ pub fn kind(body: &Body) -> &'static str {
         Body::SnapshotRequest { .. } => "SnapshotRequest",
         Body::TimeoutNow => "TimeoutNow",
         Body::Ask { .. } => "Ask",
+        Body::Sleep { .. } => "Sleep",
+        Body::Asleep { .. } => "Asleep",
     }
 }
 
@@ -200,6 +204,9 @@ pub fn state(node: &Node) -> String {
     parts.push(format!("commit {}", replica.commit()));
     if node.applied != replica.commit() {
         parts.push(format!("applied {}", node.applied));
+    }
+    if replica.is_asleep() {
+        parts.push("asleep".into());
     }
     if let Some(to) = replica.transferring_to() {
         parts.push(format!("hands over to {}", self::name(to)));

@@ -35,6 +35,7 @@ impl World {
                 seed: 0,
                 election_ticks: 20,
                 heartbeat_ticks: 2,
+                idle_ticks: 6,
                 inflight_messages_max: 8,
                 inflight_bytes_max: 1 << 20,
                 append_bytes_max: 1 << 20,

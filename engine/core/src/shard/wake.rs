@@ -1,0 +1,115 @@
+//! Which groups count ticks: those that are awake (rules 19 and 20).
+//!
+//! A group sleeps when its leader and every other member have agreed to; from then on no tick looks at it and it says
+//! nothing. It wakes for a message, a request, a lost connection, and when a core that it rests on is given up
+//! or has given up this one. What a core must do to be believed in is in `liveness`.
+
+use super::Shard;
+use super::effects::Effects;
+use super::group::Group;
+use crate::exchange::{Answer, Round, Word};
+use raft::ids::GroupId;
+use std::collections::BTreeSet;
+
+impl Shard {
+    /// How many groups a tick looks at; the others sleep.
+    pub fn awake(&self) -> usize {
+        self.awake.len()
+    }
+
+    /// A group, which has something to do now and is awake.
+    pub(super) fn stir(&mut self, id: GroupId) -> Option<&mut Group> {
+        let group = self.groups.get_mut(&id)?;
+        group.wake(self.ticks, &self.links);
+        self.awake.insert(id);
+        self.touch(id)
+    }
+
+    /// Costs what the groups that are awake cost, and the peer cores.
+    pub(super) fn tick(&mut self, effects: &mut Effects) {
+        self.ticks += 1;
+        for core in self.links.silent(self.ticks) {
+            self.wake_on(core);
+        }
+        let stuck = self.is_stuck();
+        if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) && !stuck {
+            self.links.say(self.ticks, effects);
+        }
+        let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
+        let awake: Vec<GroupId> = self.awake.iter().copied().collect();
+        for id in awake {
+            let group = self.groups.get_mut(&id).expect("a group that is awake exists");
+            let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);
+            group.set_may_sleep(may_sleep);
+            group.tick();
+            if balance {
+                group.return_to_preferred();
+            }
+            if group.is_touched() {
+                self.touched.push(id);
+            }
+            self.sync_wanted |= group.wants_sync(&self.options);
+            note_sleep(&mut self.awake, group, id, self.ticks);
+        }
+        if self.draining {
+            self.hand_over();
+        }
+    }
+
+    /// Whether the disk has kept something waiting for half an election timeout: whoever leads here could acknowledge
+    /// nothing, so this core does not claim to live (rule 23).
+    pub(super) fn is_stuck(&self) -> bool {
+        let patience = u64::from(self.options.election_ticks / 2).max(1);
+        self.held.front().is_some_and(|held| self.ticks - held.tick >= patience)
+    }
+
+    /// Wakes every group that rests on a core of another node.
+    fn wake_on(&mut self, core: (u16, u16)) {
+        let rests = |id: &GroupId, group: &Group| self.links.core(*id, core.0) == Some(core) && group.rests_on(core.0);
+        let ids: Vec<GroupId> = self.groups.iter().filter(|(id, group)| rests(id, group)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.stir(id);
+        }
+    }
+
+    /// Whether a group may sleep at the word of a member on `node`.
+    pub(super) fn may_sleep(&self, id: GroupId, node: u16) -> bool {
+        let group = self.groups.get(&id);
+        let vouched = group.is_some_and(|group| match group.leads() {
+            true => group.may_sleep(&self.links),
+            false => group.is_quiet() && self.links.is_up(id, node),
+        });
+        vouched && !self.draining && self.recovered && !self.is_stuck()
+    }
+
+    /// Another core said something that concerns many groups.
+    pub(super) fn word(&mut self, from: (u16, u16), word: Word, effects: &mut Effects) {
+        match word {
+            Word::Round(Round { start, number, questions }) => {
+                let follows = |group, term| self.groups.get(&group).is_some_and(|group| group.follows(from.0, term));
+                let refused =
+                    questions.into_iter().filter(|it| !follows(it.group, it.term)).map(|it| it.group).collect();
+                effects.words.push((from, Word::Answer(Answer { start, number, refused })));
+            }
+            Word::Beat(beat) => {
+                if self.links.heard(from, beat, self.ticks) {
+                    self.wake_on(from);
+                }
+            }
+            Word::Answer(answer) => {
+                for (group, message) in self.rounds.answered(from, &answer) {
+                    self.message(group, message);
+                }
+            }
+        }
+    }
+}
+
+/// Takes a group that has fallen asleep out of those that count ticks, or one that has woken in.
+pub(super) fn note_sleep(awake: &mut BTreeSet<GroupId>, group: &mut Group, id: GroupId, tick: u64) {
+    if !group.is_asleep() {
+        awake.insert(id);
+    } else if awake.remove(&id) {
+        group.fell_asleep(tick);
+    }
+}
