@@ -140,6 +140,11 @@ if command -v cargo-clippy >/dev/null 2>&1 && cargo clippy --version >/dev/null 
 else
     skip "lints" "cargo clippy is not installed"
 fi
+if command -v promtool >/dev/null 2>&1; then
+    check "alerts" sh -c 'cd config/prometheus && promtool check rules alerts.yml && promtool test rules alerts_test.yml'
+else
+    skip "alerts" "promtool is not installed (Debian package prometheus)"
+fi
 check "documentation" env RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --quiet
 suite "tests" cargo test --release --workspace --no-fail-fast
 simulation 0..499
