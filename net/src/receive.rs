@@ -2,13 +2,16 @@
 //!
 //! Bytes are received into [`RecvBuffer::spare`], frames are taken from the front. What is left of a cut-off
 //! frame moves to the front when room runs out; the buffer grows only as bytes really arrive (doubling), never to
-//! an announced length, and never beyond one frame of the largest size. A buffer that grew for a large frame
-//! gives the memory back once it is empty.
+//! an announced length, and never beyond one frame of the largest size. It starts small and doubles up to its initial
+//! size as long as receives fill it; what it grew beyond that for a large frame it gives back once it is empty.
 
 use crate::frame::{self, FrameError, HEADER_BYTES, Header, Parsed};
 
 /// Below this much spare room a receive is not worth its system call.
 const SPARE_BYTES_MIN: usize = 4 << 10;
+
+/// What a connection starts with: many wait for a long time and say nothing.
+const QUIET_BYTES: usize = 2 * SPARE_BYTES_MIN;
 
 /// One connection's received bytes.
 #[derive(Debug)]
@@ -31,10 +34,10 @@ pub struct Frame<'a> {
 }
 
 impl RecvBuffer {
-    /// An empty buffer of `initial` bytes (raised to 8 KiB) that takes frames with bodies of up to
-    /// `body_bytes_max` bytes.
+    /// An empty buffer, of up to `initial` bytes (raised to 8 KiB) beside a large frame, that takes frames with bodies of
+    /// up to `body_bytes_max` bytes.
     pub fn new(initial: usize, body_bytes_max: usize) -> RecvBuffer {
-        let initial = initial.max(2 * SPARE_BYTES_MIN);
+        let initial = initial.max(QUIET_BYTES);
         RecvBuffer { bytes: Vec::new(), start: 0, end: 0, needed: HEADER_BYTES, initial, body_bytes_max }
     }
 
@@ -43,12 +46,16 @@ impl RecvBuffer {
     /// Take all frames out first: a buffer that holds a whole frame and is full panics here.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.bytes.is_empty() {
-            self.bytes.resize(self.initial, 0);
+            self.bytes.resize(QUIET_BYTES, 0);
         }
         if self.bytes.len() - self.end < SPARE_BYTES_MIN && self.start > 0 {
+            let was_full = self.end == self.bytes.len();
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+            if was_full {
+                self.grow();
+            }
         }
         if self.end == self.bytes.len() {
             // Room for one frame of the largest size and the start of the next, so that a read never brings 0 bytes.
@@ -122,12 +129,23 @@ impl RecvBuffer {
         self.bytes.len()
     }
 
+    /// More arrives at once than there is room for.
+    fn grow(&mut self) {
+        let grown = (2 * self.bytes.len()).min(self.initial);
+        if grown > self.bytes.len() {
+            self.bytes.resize(grown, 0);
+        }
+    }
+
     /// Nothing to take: an empty buffer starts from its front again, and one that grew gives its memory back.
     fn rest(&mut self) {
         if self.start == self.end {
+            let was_full = self.end == self.bytes.len();
             (self.start, self.end) = (0, 0);
             if self.bytes.len() > self.initial {
                 self.bytes = Vec::new();
+            } else if was_full {
+                self.grow();
             }
         }
     }

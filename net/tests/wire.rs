@@ -77,6 +77,30 @@ fn announced_length_alone_makes_no_buffer_grow() {
 }
 
 #[test]
+fn a_buffer_starts_small_and_grows_with_what_arrives_at_once() {
+    let mut recv = RecvBuffer::new(64 << 10, BODY_BYTES_MAX);
+    let mut stream = Vec::new();
+    for id in 0..10_000 {
+        frame::write(&mut stream, Kind::Ping, 0, id, &[7; 5]);
+    }
+    recv.spare();
+    assert_eq!(recv.capacity(), 8 << 10, "a connection that has said nothing");
+    let (mut sent, mut taken) = (0, 0);
+    while sent < stream.len() {
+        let spare = recv.spare();
+        let count = spare.len().min(stream.len() - sent);
+        spare[..count].copy_from_slice(&stream[sent..sent + count]);
+        recv.filled(count);
+        sent += count;
+        while let Some(frame) = recv.next_frame().expect("a frame") {
+            assert_eq!(frame.header.id, taken);
+            taken += 1;
+        }
+    }
+    assert_eq!((taken, recv.capacity()), (10_000, 64 << 10));
+}
+
+#[test]
 fn largest_frame_passes_a_buffer_which_then_gives_its_memory_back() {
     let body: Vec<u8> = (0..BODY_BYTES_MAX).map(|i| i as u8).collect();
     let bytes = one_frame(&body);

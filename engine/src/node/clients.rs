@@ -27,12 +27,16 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Requests of one connection that may be in flight, whatever their size; the next ones wait in the kernel's buffer.
 const INFLIGHT_MAX: usize = 16_384;
 
 /// The first receive buffer of a client; it grows to one frame.
 const RECEIVE_BYTES: usize = 64 << 10;
+
+/// How long a client may take for a frame that it has begun, once it may send.
+const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// When a busy server asks a client to come back, in milliseconds.
 const RETRY_AFTER_MS: u32 = 5;
@@ -70,6 +74,8 @@ struct Client {
     /// Rung when answers have left, for a reader that waits for room.
     room: Bell,
     starved: Cell<bool>,
+    /// Since when a frame has been half there.
+    half_since: Cell<Option<Instant>>,
     forward: bool,
     loopback: bool,
     /// Bytes of requests in flight, and of answers that wait for it, before its requests are read no further.
@@ -159,6 +165,18 @@ impl Clients {
         }
     }
 
+    /// Ends the connections that have been in the middle of a frame for too long: whoever sends a byte now and then
+    /// would hold its buffer and its place for ever.
+    pub fn close_unfinished(&self) {
+        for client in self.open.values() {
+            if client.half_since.get().is_some_and(|since| since.elapsed() > FRAME_PATIENCE) {
+                client.half_since.set(None);
+                tracing::debug!("a client has not finished a frame in {FRAME_PATIENCE:?}");
+                client.socket.close();
+            }
+        }
+    }
+
     /// Ends all connections.
     pub fn close_all(&mut self) {
         self.flush();
@@ -229,6 +247,7 @@ impl Core {
             touched: Cell::new(false),
             room: Bell::default(),
             starved: Cell::new(false),
+            half_since: Cell::new(None),
             forward: hello.forward,
             loopback,
             bytes_max: self.settings.limits.connection_inflight_bytes as usize,
@@ -265,6 +284,7 @@ impl Core {
             loop {
                 match buffer.next_frame() {
                     Ok(Some(frame)) => {
+                        client.half_since.set(None);
                         let bytes = frame.body.len() + REQUEST_BYTES;
                         client.charge(bytes);
                         let mark = counters::mark(frame.header.kind, frame.body, now);
@@ -287,9 +307,16 @@ impl Core {
                 }
             }
             while !client.has_room() && !client.socket.is_closed() {
+                // What is missing of a frame may wait in the kernel: that is not the client's fault.
+                client.half_since.set(None);
                 client.starved.set(true);
                 self.turn_bell.ring();
                 client.room.wait().await;
+            }
+            if buffer.is_empty() {
+                client.half_since.set(None);
+            } else if client.half_since.get().is_none() {
+                client.half_since.set(Some(Instant::now()));
             }
         }
     }

@@ -35,8 +35,8 @@ use std::time::{Duration, Instant};
 /// every start of a node opens a segment, and all of them are read at the next one.
 const SEGMENTS_MAX: usize = 6;
 
-/// Between two looks at the number of segments, in ticks of the Raft clock.
-const SEGMENTS_LOOK_TICKS: u64 = 10;
+/// Between two looks at the number of segments and at unfinished frames, in ticks of the Raft clock.
+const LOOK_TICKS: u64 = 10;
 
 /// A tick that comes later than this is counted as a stall of the core.
 const STALL: Duration = Duration::from_millis(100);
@@ -273,8 +273,9 @@ impl Core {
             self.facts.health.beat(self.index);
             self.handle(Event::Tick);
             ticks += 1;
-            if ticks.is_multiple_of(SEGMENTS_LOOK_TICKS) {
+            if ticks.is_multiple_of(LOOK_TICKS) {
                 self.keep_journal_short();
+                self.state.borrow().clients.close_unfinished();
             }
         }
     }
