@@ -3,9 +3,9 @@
 //! A plain thread, so that no core ever accepts. A caller has 5 s for its 64 bytes, and only so many callers may
 //! be at it at once; nothing is allocated for them but their place.
 
-use super::lobby;
 use super::mesh::ToCore;
 use super::stage::Stage;
+use super::{host, lobby};
 use net::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply, Role};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 /// How long a caller may take for its hello.
 const HELLO_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Callers that may be at their hello at once; the next ones wait in the kernel's backlog.
+/// Callers that may be at their hello at once, if there are descriptors for so many; the next ones wait in the kernel's
+/// backlog.
 const CALLERS_MAX: usize = 1024;
 
 /// After the process has run out of descriptors, or the like.
@@ -34,11 +35,12 @@ struct Caller {
 /// Starts the front thread over a bound listener.
 pub fn start(listener: TcpListener, stage: Arc<Stage>) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let callers_max = host::callers(CALLERS_MAX);
     std::thread::Builder::new().name("front".into()).spawn(move || {
         let mut callers: Vec<Caller> = Vec::new();
         loop {
-            wait(&listener, &callers);
-            accept(&listener, &mut callers);
+            wait(&listener, &callers, callers_max);
+            accept(&listener, &mut callers, callers_max);
             let now = Instant::now();
             let mut kept = Vec::with_capacity(callers.len());
             for mut caller in callers.drain(..) {
@@ -55,10 +57,10 @@ pub fn start(listener: TcpListener, stage: Arc<Stage>) -> io::Result<()> {
     Ok(())
 }
 
-fn wait(listener: &TcpListener, callers: &[Caller]) {
+fn wait(listener: &TcpListener, callers: &[Caller], callers_max: usize) {
     let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(callers.len() + 1);
     polled.extend(callers.iter().map(|caller| PollFd::new(&caller.stream, PollFlags::IN)));
-    if callers.len() < CALLERS_MAX {
+    if callers.len() < callers_max {
         polled.push(PollFd::new(listener, PollFlags::IN));
     }
     // Deadlines are looked at once a second; without callers there is nothing to look at.
@@ -68,8 +70,8 @@ fn wait(listener: &TcpListener, callers: &[Caller]) {
     let _ = poll(&mut polled, timeout);
 }
 
-fn accept(listener: &TcpListener, callers: &mut Vec<Caller>) {
-    while callers.len() < CALLERS_MAX {
+fn accept(listener: &TcpListener, callers: &mut Vec<Caller>, callers_max: usize) {
+    while callers.len() < callers_max {
         match listener.accept() {
             // The standard library accepts with CLOEXEC.
             Ok((stream, _)) => {

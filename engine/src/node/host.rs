@@ -60,6 +60,21 @@ pub fn check(cores: u16, cpus: &[usize]) -> Result<(), HostError> {
     probe_ring()
 }
 
+/// How many clients may be connected at once before they take the descriptors that the journal and the store need: half
+/// of all. Callers at their hello have an eighth more ([`callers`]).
+pub fn places() -> u32 {
+    (descriptors() / 2).min(u64::from(u32::MAX)) as u32
+}
+
+/// How many callers may be at their hello at once, of `most`.
+pub fn callers(most: usize) -> usize {
+    most.min((descriptors() / 8) as usize).max(1)
+}
+
+fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Starts and ends one executor, as only that shows whether the kernel gives us rings.
 fn probe_ring() -> Result<(), HostError> {
     let probe = std::thread::Builder::new()

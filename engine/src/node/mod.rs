@@ -147,6 +147,14 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
     front::start(listener, stage.clone()).map_err(start("the front thread"))?;
     tracing::info!(name = settings.node.name, listen = settings.node.listen, "listening");
     let record = founding::complete(&mut founding, &directory, &settings, &stage)?;
+    let (wanted, places) = (settings.limits.connections_max, host::places());
+    if places < wanted {
+        tracing::warn!(
+            wanted,
+            places,
+            "the limit on descriptors leaves room for fewer clients than limits.connections_max"
+        );
+    }
     let facts = Arc::new(NodeFacts {
         map: ClusterMap::founded(&record),
         record,
@@ -155,7 +163,7 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         start: directory::random()?,
         tick: settings.raft.election_timeout / ELECTION_TICKS,
         health,
-        connections: Connections::new(settings.limits.connections_max),
+        connections: Connections::new(wanted.min(places)),
         settings,
     });
     serve(&facts, &directory, &stage)

@@ -10,7 +10,7 @@ use rustix::net::{SendFlags, Shutdown};
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,7 +22,10 @@ pub struct Socket {
 
 #[derive(Debug)]
 struct Shared {
-    fd: OwnedFd,
+    /// The stream's own descriptor: one for each connection, as there may be many thousands.
+    fd: RawFd,
+    /// Keeps the descriptor open as long as anybody may write.
+    _stream: Rc<RefCell<TcpStream>>,
     out: RefCell<Vec<u8>>,
     /// The kernel's buffer is full; the writer task owns the order of bytes until `out` is empty.
     blocked: Cell<bool>,
@@ -34,30 +37,28 @@ struct Shared {
 /// The reading half.
 #[derive(Debug)]
 pub struct Reader {
-    stream: TcpStream,
+    stream: Rc<RefCell<TcpStream>>,
     filled: bool,
 }
 
 impl Socket {
     /// Takes over a connected socket that was accepted or connected elsewhere.
     pub fn adopt(fd: OwnedFd) -> io::Result<(Socket, Reader)> {
-        let writer = fd.try_clone()?;
-        Socket::new(stream_of(fd), writer)
+        Socket::new(stream_of(fd))
     }
 
     /// Connects to `address` within `timeout`.
     pub async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<(Socket, Reader)> {
-        let stream = TcpStream::connect_timeout(address, timeout).await?;
-        // SAFETY: `stream` owns the descriptor and outlives the borrow, which ends with the duplicate made.
-        #[allow(unsafe_code)]
-        let writer = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned()?;
-        Socket::new(stream, writer)
+        Socket::new(TcpStream::connect_timeout(address, timeout).await?)
     }
 
-    fn new(stream: TcpStream, fd: OwnedFd) -> io::Result<(Socket, Reader)> {
+    fn new(stream: TcpStream) -> io::Result<(Socket, Reader)> {
         stream.set_nodelay(true)?;
+        let fd = stream.as_raw_fd();
+        let stream = Rc::new(RefCell::new(stream));
         let shared = Shared {
             fd,
+            _stream: stream.clone(),
             out: RefCell::default(),
             blocked: Cell::new(false),
             has_writer: Cell::new(false),
@@ -92,7 +93,7 @@ impl Socket {
         if out.is_empty() {
             return;
         }
-        match rustix::net::send(shared.fd.as_fd(), &out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match rustix::net::send(shared.fd(), &out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(sent) if sent == out.len() => {
                 out.clear();
                 return;
@@ -117,13 +118,13 @@ impl Socket {
     pub fn close(&self) {
         if !self.shared.closed.replace(true) {
             // The peer may have gone first: there is nothing left to shut then.
-            let _ = rustix::net::shutdown(self.shared.fd.as_fd(), Shutdown::Both);
+            let _ = rustix::net::shutdown(self.shared.fd(), Shutdown::Both);
             self.shared.bell.ring();
         }
     }
 
     fn start_writer(&self) {
-        let Ok(fd) = self.shared.fd.try_clone() else { return self.close() };
+        let Ok(fd) = self.shared.fd().try_clone_to_owned() else { return self.close() };
         let socket = self.clone();
         super::spawn(async move {
             let mut stream = stream_of(fd);
@@ -145,14 +146,26 @@ impl Socket {
     }
 }
 
+impl Shared {
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the stream owns the descriptor, nobody takes it out of its cell, and it lives as long as `self`.
+        #[allow(unsafe_code)]
+        unsafe {
+            BorrowedFd::borrow_raw(self.fd)
+        }
+    }
+}
+
 impl Reader {
     /// Reads some bytes into `buffer`; 0 is the end of the stream. Really suspends now and then, even if
     /// the peer never stops sending.
+    // Only this one task reads: nobody else borrows the stream, and `&mut self` keeps a second read out.
+    #[allow(clippy::await_holding_refcell_ref)]
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.filled {
             super::breathe().await;
         }
-        let count = self.stream.read(buffer).await?;
+        let count = self.stream.borrow_mut().read(buffer).await?;
         self.filled = count == buffer.len();
         Ok(count)
     }
