@@ -82,12 +82,17 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                         }
                         // A full disk is not a failed write: nothing of the journal was in that file, and the low-water
                         // mark has had writes refused before it came to this.
-                        Err(error) => {
+                        Err(error) if is_shortage(&error) => {
                             tracing::warn!(core, %error, "cannot make a spare segment; trying again");
                             std::thread::sleep(RETRY_AFTER);
                             if work.is_closed() {
                                 return;
                             }
+                        }
+                        // A sync that failed must not be tried again: the second one succeeds, and the data is gone.
+                        Err(error) => {
+                            tracing::error!(core, %error, "cannot make a spare segment; stopping at once");
+                            std::process::abort();
                         }
                     }
                 },
@@ -95,6 +100,13 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
         }
     })?;
     Ok(sender)
+}
+
+/// Whether something ran out that may be there again, and the disk is not at fault.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
 fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> io::Result<()> {
