@@ -58,6 +58,31 @@ fn a_write_of_a_term_that_began_and_ended_in_one_turn_is_unknown() {
     assert_eq!(effects.answers, [(ticket, Answer::Refused(Refused::OutcomeUnknown))]);
 }
 
+#[test]
+fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    shard.handle(Event::DiskFull(true), &mut effects);
+    shard.finish(&mut effects);
+    let append = |kind, prev: u64, commit| Body::Append {
+        prev: LogId { term: Term(u64::from(prev > 0)), index: Index(prev) },
+        commit,
+        entries: vec![Entry { term: Term(1), index: Index(prev + 1), kind, payload: Rc::from([1]) }],
+    };
+    tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Noop, 0, Index(0)));
+    shard.finish(&mut effects);
+    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(1)));
+    tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Command, 1, Index(1)));
+    shard.finish(&mut effects);
+    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(1)));
+
+    shard.handle(Event::DiskFull(false), &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Command, 1, Index(1)));
+    shard.finish(&mut effects);
+    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(2)));
+}
+
 fn accepts(message: &Message) -> bool {
     matches!(message.body, Body::AppendReply(AppendReply::Accepted { .. }))
 }

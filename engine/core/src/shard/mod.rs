@@ -28,6 +28,7 @@ use crate::placement::ring::Ring;
 use effects::Persist;
 use group::Group;
 use liveness::Links;
+use raft::entry::EntryKind;
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::ready::Ready;
@@ -313,11 +314,12 @@ impl Shard {
     }
 
     fn message(&mut self, id: GroupId, message: Message) {
-        // A node that is leaving takes no leadership back, and a full disk no entries; beats keep it in the group.
+        // A node that is leaving takes no leadership back, and a full disk no commands; beats keep it in the group. What a
+        // new leader begins its term with is small and goes into the reserve: without it nobody could read.
         if self.draining && matches!(message.body, Body::TimeoutNow) {
             return;
         }
-        if self.disk_full && matches!(&message.body, Body::Append { entries, .. } if !entries.is_empty()) {
+        if self.disk_full && carries_commands(&message.body) {
             return;
         }
         let sleep = matches!(message.body, Body::Sleep { .. } | Body::Asleep { .. });
@@ -355,4 +357,8 @@ impl Shard {
             self.stir(id).expect("it was listed").hand_over();
         }
     }
+}
+
+fn carries_commands(body: &Body) -> bool {
+    matches!(body, Body::Append { entries, .. } if entries.iter().any(|entry| entry.kind == EntryKind::Command))
 }
