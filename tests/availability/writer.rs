@@ -2,6 +2,9 @@
 //!
 //! Every write has a key and a value of its own, so none can hide behind a later one.
 
+// Every suite includes this and uses its part of it.
+#![allow(dead_code)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use engine_core::command::Operation;
-use net::client::{Answer, Client, ClientOptions, Request};
+use net::client::{Answer, Client, ClientError, ClientOptions, Request};
 
 use crate::harness::{eventually, unique};
 
@@ -25,6 +28,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct Writer {
     acknowledged: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
+    abandoned: Arc<AtomicBool>,
     thread: JoinHandle<Written>,
 }
 
@@ -38,10 +42,12 @@ pub struct Written {
 impl Writer {
     /// Starts one with a client of its own.
     pub fn start(endpoints: &[String]) -> Writer {
-        let (acknowledged, stopping) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (endpoints, count, stop) = (endpoints.to_vec(), acknowledged.clone(), stopping.clone());
-        let thread = std::thread::spawn(move || write(&endpoints, &count, &stop));
-        Writer { acknowledged, stopping, thread }
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let [stopping, abandoned] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (endpoints, count) = (endpoints.to_vec(), acknowledged.clone());
+        let (stop, abandon) = (stopping.clone(), abandoned.clone());
+        let thread = std::thread::spawn(move || write(&endpoints, &count, &stop, &abandon));
+        Writer { acknowledged, stopping, abandoned, thread }
     }
 
     /// Writes acknowledged so far.
@@ -63,9 +69,15 @@ impl Writer {
         self.stopping.store(true, Ordering::Relaxed);
         self.thread.join().expect("the writer does not panic")
     }
+
+    /// Ends without waiting for answers: there is nobody to give them.
+    pub fn abandon(self) -> Written {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.stop()
+    }
 }
 
-fn write(endpoints: &[String], count: &AtomicUsize, stop: &AtomicBool) -> Written {
+fn write(endpoints: &[String], count: &AtomicUsize, stop: &AtomicBool, abandon: &AtomicBool) -> Written {
     let options = ClientOptions { timeout: REQUEST_TIMEOUT, ..ClientOptions::default() };
     let mut client = Client::connect(endpoints, options).expect("a client");
     let mut written = Written { run: unique("writer"), acknowledged: Vec::new() };
@@ -78,7 +90,7 @@ fn write(endpoints: &[String], count: &AtomicUsize, stop: &AtomicBool) -> Writte
                 Operation::Put { key: written.key(number), value: written.value(number), return_old: false };
             under_way.insert(client.submit(Request::Write(operation)), number);
         }
-        if under_way.is_empty() {
+        if under_way.is_empty() || abandon.load(Ordering::Relaxed) {
             return written;
         }
         for completion in client.poll(POLL) {
@@ -106,7 +118,20 @@ impl Written {
 
     /// Reads every acknowledged write back, through a client that knows these endpoints only.
     pub fn assert_all_there(&self, endpoints: &[String]) {
-        let options = ClientOptions { timeout: REQUEST_TIMEOUT, ..ClientOptions::default() };
+        let lost = self.lost(endpoints, REQUEST_TIMEOUT, usize::MAX);
+        let first = lost.first();
+        assert!(lost.is_empty(), "{} acknowledged writes of {} are lost, the first: {first:?}", lost.len(), self.run);
+    }
+
+    /// The acknowledged writes that cannot be read back, each within `timeout`, and what was found instead; after `most`
+    /// of them the rest is not looked for.
+    pub fn lost(
+        &self,
+        endpoints: &[String],
+        timeout: Duration,
+        most: usize,
+    ) -> Vec<(u64, Result<Answer, ClientError>)> {
+        let options = ClientOptions { timeout, ..ClientOptions::default() };
         let mut client = Client::connect(endpoints, options).expect("a client");
         let mut under_way = HashMap::new();
         let mut numbers = self.acknowledged.iter().map(|(number, _)| *number);
@@ -116,24 +141,17 @@ impl Written {
                 let Some(number) = numbers.next() else { break };
                 under_way.insert(client.submit(Request::Get { key: self.key(number), stale: false }), number);
             }
-            if under_way.is_empty() {
-                break;
+            if under_way.is_empty() || lost.len() >= most {
+                return lost;
             }
             for completion in client.poll(POLL) {
                 let Some(number) = under_way.remove(&completion.id) else { continue };
-                match completion.result.expect("a read") {
-                    Answer::Value(Some(value)) if value == self.value(number) => {}
+                match completion.result {
+                    Ok(Answer::Value(Some(value))) if value == self.value(number) => {}
                     other => lost.push((number, other)),
                 }
             }
         }
-        assert!(
-            lost.is_empty(),
-            "{} acknowledged writes of {} are lost, the first: {:?}",
-            lost.len(),
-            self.run,
-            lost[0]
-        );
     }
 
     fn key(&self, number: u64) -> Vec<u8> {

@@ -53,6 +53,13 @@ pub struct Node {
     process: Option<Child>,
 }
 
+impl Node {
+    /// The id of its process.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+}
+
 /// All of them.
 pub struct Cluster {
     /// `n1` first.
@@ -188,6 +195,22 @@ impl Cluster {
                 let leaders: Vec<Option<u16>> = status.iter().map(of).collect();
                 leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0])
             })
+    }
+
+    /// Waits until each group is led by the node that its map prefers, so that nothing is left to be moved.
+    pub fn wait_settled(&self) {
+        let map = self.client(START_PATIENCE).map().expect("a map");
+        eventually(START_PATIENCE, "the preferred leaders", || {
+            let status: Option<Vec<NodeStatus>> = self.status().into_iter().collect();
+            let is_led = |node: &NodeStatus| {
+                node.groups.iter().zip(&map.groups).all(|(replica, group)| {
+                    replica
+                        .leader
+                        .is_some_and(|leader| group.replicas.first().is_some_and(|first| first.node() == leader))
+                })
+            };
+            status?.iter().all(is_led).then_some(())
+        });
     }
 
     /// The highest term of each group: it grows with every election.

@@ -5,7 +5,8 @@
 
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ use crate::harness::until;
 const BYTES: u64 = 384 << 20;
 /// Processes that were just killed may hold a mount a little longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// More than the file system needs for its notes on one large file, in bytes.
+const NOTES: u64 = 4 << 20;
 /// Do not even write the file system's own log.
 const NO_LOG_FLUSH: u32 = 2;
 
@@ -100,12 +103,14 @@ impl Disk {
         child.wait().expect("the stalls end");
     }
 
-    /// Leaves less than `left` bytes free.
+    /// Leaves about `left` bytes free.
     pub fn fill(&self, left: u64) {
         let stat = rustix::fs::statvfs(&self.path).expect("a mounted disk");
-        let free = stat.f_bavail * stat.f_frsize;
-        let bytes = free.saturating_sub(left);
+        // Some of what is free goes to the file system's own notes on the rest.
+        let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(left.max(NOTES));
         run("fallocate", &["-l", &bytes.to_string(), text(&self.ballast)]).expect("the disk is filled");
+        let mut ballast = OpenOptions::new().append(true).open(&self.ballast).expect("the ballast");
+        while left == 0 && ballast.write_all(&[1; 4096]).is_ok() {}
     }
 
     /// Gives the room back.

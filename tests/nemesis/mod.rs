@@ -22,6 +22,7 @@ pub mod packets;
 pub mod random;
 pub mod room;
 pub mod stage;
+pub mod wire;
 
 use std::time::Duration;
 

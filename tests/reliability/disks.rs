@@ -1,0 +1,140 @@
+//! Disks that fail, fill up or are slow.
+
+use std::time::{Duration, Instant};
+
+use net::client::{Client, ClientError};
+use rustix::process::Signal;
+
+use crate::harness::eventually;
+use crate::nemesis::cluster::{LOW_WATER, Options, was_ended_by};
+use crate::nemesis::elections;
+use crate::nemesis::random::Random;
+use crate::writer::Writer;
+use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat, settings};
+
+/// A node with work to do notices at its next write; the rest is a slow machine that writes a core dump.
+const ABORT_PATIENCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_node_whose_disk_fails_stops_at_once_and_acknowledges_nothing_more() {
+    failing("disk-fails", &[]);
+}
+
+#[test]
+fn a_node_whose_disk_fails_with_a_buffered_journal_stops_at_once() {
+    failing("disk-fails-buffered", &["journal.direct_io=false"]);
+}
+
+fn failing(name: &str, with: &[&str]) {
+    on_cluster(name, settings(with), |_, mut cluster| {
+        let mut random = Random::seeded();
+        for _ in 0..repeat(2, 20) {
+            let victim = random.below(cluster.nodes.len());
+            let writer = Writer::start(&cluster.endpoints());
+            writer.wait_for_more(200, PATIENCE);
+            let failed = Instant::now();
+            cluster.nodes[victim].disk.cut_power().expect("the disk fails");
+            let status = cluster.wait_end(victim, ABORT_PATIENCE).expect("a node whose disk fails ends by itself");
+            println!("n{} ended with {status} after {:.1?}", victim + 1, failed.elapsed());
+            assert!(was_ended_by(status, Signal::ABORT), "{status}\n{}", cluster.log(victim));
+            writer.wait_for_more(200, PATIENCE);
+            cluster.restore_power(victim);
+            writer.wait_for_more(200, PATIENCE);
+            writer.stop().assert_all_there(&cluster.endpoints());
+        }
+        assert_replicas_agree(&cluster);
+    });
+}
+
+#[test]
+fn full_disks_refuse_writes_by_name_while_reads_go_on_and_recover_by_themselves() {
+    on_cluster("disk-full", Options::default(), |_, cluster| {
+        let mut client = cluster.client(Duration::from_secs(2));
+        for round in 1..=repeat(1, 10) {
+            put_all(&mut client, round);
+            cluster.nodes.iter().for_each(|node| node.disk.fill(LOW_WATER / 2));
+            let why = eventually(Duration::from_secs(10), "writes to be refused", || {
+                match client.put_blind(b"refused", b"v") {
+                    Err(ClientError::NotApplied { why }) => Some(why),
+                    // One node may have noticed and another not yet.
+                    Ok(()) | Err(ClientError::OutcomeUnknown { .. }) => None,
+                    Err(error) => panic!("{error}"),
+                }
+            });
+            assert!(why.contains("disk"), "the refusal does not say why: {why}");
+            get_all(&mut client, round);
+            cluster.nodes.iter().for_each(|node| node.disk.empty());
+            let emptied = Instant::now();
+            eventually(Duration::from_secs(10), "writes to work again", || client.put_blind(b"again", b"v").ok());
+            println!("round {round}: refused with {why:?}; writes again {:.1?} after", emptied.elapsed());
+        }
+        assert_replicas_agree(&cluster);
+    });
+}
+
+/// The low-water mark is there to prevent this; another program may still take the last byte at once.
+#[test]
+fn nodes_without_one_byte_left_lose_nothing() {
+    on_cluster("disk-full-at-once", Options::default(), |_, mut cluster| {
+        for round in 1..=repeat(1, 10) {
+            let writer = Writer::start(&cluster.endpoints());
+            writer.wait_for_more(200, PATIENCE);
+            cluster.nodes.iter().for_each(|node| node.disk.fill(0));
+            std::thread::sleep(elections(4.0)); // how long it lasts is part of the fault
+            cluster.nodes.iter().for_each(|node| node.disk.empty());
+            let mut restarted = 0;
+            for position in 0..cluster.nodes.len() {
+                if !cluster.is_running(position) {
+                    restarted += 1;
+                    cluster.kill(position);
+                    cluster.start_node(position);
+                }
+            }
+            writer.wait_for_more(200, PATIENCE);
+            let written = writer.stop();
+            written.assert_all_there(&cluster.endpoints());
+            println!("round {round}: {} acknowledged writes, 0 lost; {restarted} nodes had ended", written.count());
+        }
+        assert_replicas_agree(&cluster);
+    });
+}
+
+#[test]
+fn one_slow_disk_does_not_stop_the_cluster() {
+    on_cluster("disk-slow", Options::default(), |_, mut cluster| {
+        for _ in 0..repeat(1, 10) {
+            let leader = cluster.busiest_leader();
+            let writer = Writer::start(&cluster.endpoints());
+            writer.wait_for_more(200, PATIENCE);
+            let (begun, before) = (Instant::now(), writer.count());
+            cluster.nodes[leader].disk.stall(Duration::from_millis(250));
+            std::thread::sleep(elections(8.0)); // how long it lasts is part of the fault
+            let during = (writer.count() - before) as f64 / begun.elapsed().as_secs_f64();
+            cluster.nodes[leader].disk.recover();
+            writer.wait_for_more(200, PATIENCE);
+            let written = writer.stop();
+            let gap = written.longest_gap_since(begun).as_secs_f64() / elections(1.0).as_secs_f64();
+            println!("n{} slow: {during:.0} writes/s, the longest wait {gap:.1} E", leader + 1);
+            assert!(gap < 8.0, "writes stalled for {gap:.1} E");
+            written.assert_all_there(&cluster.endpoints());
+        }
+        assert_replicas_agree(&cluster);
+    });
+}
+
+const KEYS: u64 = 40;
+
+fn put_all(client: &mut Client, round: u64) {
+    client.set_timeout(PATIENCE);
+    for key in 0..KEYS {
+        client.put_blind(format!("full {key}").as_bytes(), &round.to_le_bytes()).expect("a write");
+    }
+    client.set_timeout(Duration::from_secs(2));
+}
+
+fn get_all(client: &mut Client, round: u64) {
+    for key in 0..KEYS {
+        let value = client.get(format!("full {key}").as_bytes()).expect("reads go on");
+        assert_eq!(value.as_deref(), Some(&round.to_le_bytes()[..]), "key {key}");
+    }
+}

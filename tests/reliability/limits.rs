@@ -1,0 +1,173 @@
+//! What clients may do to a node: take all its descriptors, send half a frame, lie about a length, do nothing at all.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use net::frame::{BODY_BYTES_MAX, HEADER_BYTES, Kind, VERSION};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::harness::eventually;
+use crate::nemesis::cluster::{Cluster, Options};
+use crate::nemesis::stage::skip;
+use crate::nemesis::wire::Wire;
+use crate::writer::Writer;
+use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat};
+
+/// A frame must be whole after so long, and so much more for a slow machine.
+const FRAME_PATIENCE: Duration = Duration::from_secs(10 + 5);
+/// How soon a node that had no descriptors left takes clients again, and a slow machine's share.
+const RECOVERY: Duration = Duration::from_secs(2 + 3);
+/// What one idle connection may cost a node, in bytes.
+const IDLE_BYTES_MAX: u64 = 16 << 10;
+
+#[test]
+fn a_node_out_of_descriptors_serves_on_and_recovers() {
+    const DESCRIPTORS: u64 = 256;
+    let options = Options { descriptors_max: Some(DESCRIPTORS), ..Options::default() };
+    on_cluster("descriptors", options, |_, mut cluster| {
+        for _ in 0..repeat(1, 10) {
+            let writer = Writer::start(&cluster.endpoints());
+            writer.wait_for_more(200, PATIENCE);
+            let address = cluster.nodes[0].address.clone();
+            // Those beyond the limit wait in the backlog; nobody answers them.
+            let held: Vec<_> = (0..DESCRIPTORS).filter_map(|_| open(&address)).collect();
+            // Enough to need new segments and tables meanwhile.
+            writer.wait_for_more(20_000, PATIENCE);
+            assert!(cluster.is_running(0), "the node has ended\n{}", cluster.log(0));
+            drop(held);
+            let freed = Instant::now();
+            eventually(RECOVERY, "a new client to be served", || {
+                Wire::connect(&address).is_ok_and(|(_, reply)| reply.status.is_ok()).then_some(())
+            });
+            println!("a new client was served {:.1?} after", freed.elapsed());
+            writer.stop().assert_all_there(&cluster.endpoints());
+        }
+        assert_replicas_agree(&cluster);
+    });
+}
+
+/// A connection that has sent its hello and waits for nothing.
+fn open(address: &str) -> Option<std::net::TcpStream> {
+    use net::hello::Hello;
+    let address = address.parse().expect("an address");
+    let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+    stream.write_all(&Hello::client(0, 0).encode()).ok()?;
+    Some(stream)
+}
+
+#[test]
+fn half_a_frame_is_waited_for_only_so_long() {
+    on_cluster("half-frames", Options::default(), |_, cluster| {
+        let address = &cluster.nodes[0].address;
+        let count = repeat(20, 1000);
+        let mut wires: Vec<Wire> = (0..count).map(|_| Wire::connect(address).expect("a connection").0).collect();
+        let begun = Instant::now();
+        for wire in &mut wires {
+            let frame = header(Kind::Write, 1000);
+            wire.stream.write_all(&frame[..HEADER_BYTES / 2]).expect("half a header");
+        }
+        let mut client = cluster.client(PATIENCE);
+        client.put_blind(b"beside half frames", b"v").expect("others are served");
+        // One byte now and then is not a frame either.
+        for wire in &mut wires {
+            let _ = wire.stream.write_all(&[0]);
+        }
+        for wire in &mut wires {
+            let left = FRAME_PATIENCE.saturating_sub(begun.elapsed()).max(Duration::from_millis(100));
+            assert!(wire.is_closed_within(left), "half a frame is waited for longer than {FRAME_PATIENCE:?}");
+        }
+        println!("{count} half frames: all closed after {:.1?}", begun.elapsed());
+        // Who sends whole frames may take as long as they like between them.
+        client.put_blind(b"beside half frames", b"w").expect("others are served");
+    });
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_refused_before_anything_is_allocated() {
+    on_cluster("long-frames", Options::default(), |_, cluster| {
+        let address = &cluster.nodes[0].address;
+        let before = memory(&cluster, 0);
+        for length in [u32::MAX, u32::MAX - 23, 1 << 31, BODY_BYTES_MAX as u32 + 1] {
+            let mut wires: Vec<Wire> = (0..20).map(|_| Wire::connect(address).expect("a connection").0).collect();
+            for wire in &mut wires {
+                // It may be closed before all of it is sent.
+                let _ = wire.stream.write_all(&header(Kind::Write, length));
+                let _ = wire.stream.write_all(&[0; 4096]);
+            }
+            for wire in &mut wires {
+                assert!(wire.is_closed_within(Duration::from_secs(10)), "a frame of {length} bytes is waited for");
+            }
+        }
+        let grown = memory(&cluster, 0).saturating_sub(before);
+        assert!(grown < 32 << 20, "the node grew by {grown} bytes");
+        cluster.client(PATIENCE).put_blind(b"beside long frames", b"v").expect("others are served");
+    });
+}
+
+#[test]
+fn ten_thousand_idle_connections_cost_next_to_nothing() {
+    // Some of the 10,000 places that a node has are left for the others.
+    const WANTED: usize = 9_900;
+    on_cluster("idle", Options::default(), |_, cluster| {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit); // what there is must do
+        // A node gives half of its descriptors to clients.
+        let room = limit.maximum.map_or(usize::MAX, |most| most as usize / 2);
+        let count = WANTED.min(room);
+        if count < WANTED {
+            skip("idle connections", &format!("only {count} of {WANTED}: the limit on descriptors is {room}"));
+        }
+        let address = &cluster.nodes[0].address;
+        let before = (memory(&cluster, 0), latency(&cluster));
+        let held: Vec<Wire> = (0..count)
+            .map(|i| {
+                let (wire, reply) = Wire::connect(address).unwrap_or_else(|error| panic!("connection {i}: {error}"));
+                reply.status.unwrap_or_else(|refusal| panic!("connection {i}: {refusal:?}"));
+                wire
+            })
+            .collect();
+        let after = (memory(&cluster, 0), latency(&cluster));
+        let each = after.0.saturating_sub(before.0) / count as u64;
+        println!(
+            "{} idle connections: {each} bytes each; p99 of a write {:.1?}, {:.1?} before",
+            held.len(),
+            after.1,
+            before.1
+        );
+        assert!(each <= IDLE_BYTES_MAX, "an idle connection costs {each} bytes");
+        let slowest = (before.1 * 4).max(Duration::from_millis(50));
+        assert!(after.1 <= slowest, "p99 of a write went from {:.1?} to {:.1?}", before.1, after.1);
+    });
+}
+
+/// The 99th percentile of a write's duration.
+fn latency(cluster: &Cluster) -> Duration {
+    let mut client = cluster.client(PATIENCE);
+    let mut took: Vec<Duration> = (0..500)
+        .map(|i: u32| {
+            let begun = Instant::now();
+            client.put_blind(&i.to_le_bytes(), b"v").expect("a write");
+            begun.elapsed()
+        })
+        .collect();
+    took.sort();
+    took[took.len() * 99 / 100]
+}
+
+/// Resident memory of a node, in bytes.
+fn memory(cluster: &Cluster, position: usize) -> u64 {
+    let id = cluster.nodes[position].id().expect("a running node");
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// A frame's header with a length that may be a lie; its crc is of no content, as nothing of it is read yet.
+fn header(kind: Kind, length: u32) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&length.to_le_bytes());
+    header[8] = kind as u8;
+    header[9] = VERSION;
+    header
+}
