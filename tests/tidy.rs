@@ -28,11 +28,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine/core/src/exchange", &["exchange"]),
     ("engine/core/src/command", &["command"]),
     ("engine/core/src/sessions", &["sessions", "command"]),
-    ("engine/core/src/state_machine", &["state_machine", "sessions", "command", "placement"]),
+    ("engine/core/src/snapshot", &["snapshot"]),
+    ("engine/core/src/state_machine", &["state_machine", "sessions", "command", "placement", "snapshot"]),
     ("engine/core/src/journal", &["journal", "command"]),
     // Of the state machine, the shard knows only the runs that it hands to it.
-    ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "state_machine"]),
-    ("engine/src/store", &["store", "state_machine", "sessions", "command"]),
+    ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "state_machine", "snapshot"]),
+    ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot"]),
 ];
 
 /// Files of `engine/` that share memory between threads, and why they must.

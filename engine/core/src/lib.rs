@@ -6,4 +6,5 @@ pub mod placement;
 pub mod recovery;
 pub mod sessions;
 pub mod shard;
+pub mod snapshot;
 pub mod state_machine;

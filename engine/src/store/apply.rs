@@ -1,6 +1,7 @@
 //! The only writer of a store: one atomic batch for everything that several runs of entries do.
 
 use super::batch::{Batch, BatchSpace, GroupState};
+use super::install::Partial;
 use super::records::Applied;
 use super::replicas::{decode_applied, read_replica};
 use super::sessions::SessionCache;
@@ -8,6 +9,7 @@ use super::{Store, StoreError, keys};
 use engine_core::state_machine::{AppliedRun, ApplyRun, apply_run};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::GroupId;
+use rocksdb::DB;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -15,9 +17,13 @@ use std::collections::btree_map::Entry;
 ///
 /// It remembers where each group stands and the sessions in use, so nobody else may change these.
 pub struct Applier {
-    store: Store,
+    pub(super) store: Store,
     groups: BTreeMap<GroupId, Standing>,
     sessions: SessionCache,
+    /// Snapshots on their way in.
+    pub(super) incoming: BTreeMap<GroupId, Partial>,
+    /// Generations that snapshots have replaced, not deleted yet.
+    pub(super) replaced: BTreeMap<GroupId, Vec<u64>>,
     /// A batch failed: what is remembered may not be what is stored.
     failed: bool,
 }
@@ -31,7 +37,18 @@ struct Standing {
 impl Applier {
     pub(super) fn new(store: Store) -> Applier {
         let sessions = SessionCache::new(store.shared.session_cache_bytes);
-        Applier { store, groups: BTreeMap::new(), sessions, failed: false }
+        Applier {
+            store,
+            groups: BTreeMap::new(),
+            sessions,
+            incoming: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+            failed: false,
+        }
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.store.shared.db
     }
 
     /// Applies runs in their order, all or none, and answers each. Visible to reads when it returns; not synced. Each run

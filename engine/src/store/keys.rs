@@ -8,6 +8,7 @@
 //! 4  group u32                           applied entry and number of sessions
 //! 5  generation u64  origin u32  client u128    session
 //! 6  generation u64  user key            data
+//! 7  group u32                           installed: the entry that the last snapshot ended with
 //! ```
 //!
 //! Numbers are big endian, so that keys sort by them. Data and sessions lie under the replica's local generation, not
@@ -29,9 +30,12 @@ const REPLICA: u8 = 3;
 const APPLIED: u8 = 4;
 const SESSION: u8 = 5;
 const DATA: u8 = 6;
+const INSTALLED: u8 = 7;
 
 /// Bytes of a data key before the user's key.
 const DATA_PREFIX_BYTES: usize = 9;
+/// Bytes of a session's key before what every node has the same.
+const SESSION_PREFIX_BYTES: usize = 9;
 /// Most keys are shorter than this and need no memory of their own to be looked up.
 const STACK_BYTES: usize = 128;
 
@@ -43,6 +47,11 @@ pub fn replica(group: GroupId) -> [u8; 5] {
 /// Where the record of what a group has applied is.
 pub fn applied(group: GroupId) -> [u8; 5] {
     of_group(APPLIED, group)
+}
+
+/// Where the record of a group's last snapshot is.
+pub fn installed(group: GroupId) -> [u8; 5] {
+    of_group(INSTALLED, group)
 }
 
 /// Where the records of all replicas are.
@@ -82,6 +91,21 @@ pub fn session_key(key: &[u8]) -> Option<SessionKey> {
     let origin = u32::from_be_bytes(key[9..13].try_into().ok()?);
     let client = u128::from_be_bytes(key[13..].try_into().ok()?);
     Some(SessionKey { client: ClientId(client), origin: GroupId(origin) })
+}
+
+/// The part of a session's key that is the same on every node.
+pub fn session_part(key: &[u8]) -> &[u8] {
+    &key[SESSION_PREFIX_BYTES..]
+}
+
+/// Where the session with this part of a key is under a generation; `None` if that is no session's.
+pub fn session_place(generation: u64, part: &[u8]) -> Option<[u8; 29]> {
+    let part: &[u8; 20] = part.try_into().ok()?;
+    let mut bytes = [0; 29];
+    bytes[0] = SESSION;
+    bytes[1..SESSION_PREFIX_BYTES].copy_from_slice(&generation.to_be_bytes());
+    bytes[SESSION_PREFIX_BYTES..].copy_from_slice(part);
+    Some(bytes)
 }
 
 /// Calls `f` with the place of a user's key.

@@ -17,6 +17,7 @@ mod apply;
 mod batch;
 mod error;
 mod gauges;
+mod install;
 mod keys;
 mod open;
 mod options;
@@ -24,13 +25,16 @@ mod read;
 mod records;
 mod replicas;
 mod sessions;
+mod snapshot;
 
 pub use apply::Applier;
 pub use engine_core::state_machine::{Checksum, Page, StoredReplica};
 pub use error::StoreError;
 pub use gauges::Gauge;
+pub use install::ReceiveError;
 pub use options::Options;
 pub use read::Cached;
+pub use snapshot::SnapshotReader;
 
 use engine_core::sessions::{Session, SessionKey};
 use raft::ids::GroupId;

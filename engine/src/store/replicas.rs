@@ -1,5 +1,6 @@
 //! Which replicas the store holds, and making one.
 
+use super::install::decode_installed;
 use super::records::{Applied, Replica};
 use super::{Store, StoreError, StoredReplica, keys, records};
 use raft::ids::{GroupId, ReplicaId};
@@ -23,7 +24,9 @@ impl Store {
             let Replica { id, generation, membership } = Replica::decode(&value)?;
             let applied = snapshot.get(keys::applied(group)).map_err(StoreError::of("read an applied index"))?;
             let applied = decode_applied(applied.as_deref())?.id;
-            replicas.push(StoredReplica { group, replica: id, generation, applied, membership });
+            let installed = snapshot.get(keys::installed(group)).map_err(StoreError::of("read an install record"))?;
+            let installed = decode_installed(installed.as_deref())?;
+            replicas.push(StoredReplica { group, replica: id, generation, applied, membership, installed });
         }
         Ok(replicas)
     }
@@ -43,6 +46,7 @@ impl Store {
         batch.put(keys::NEXT_GENERATION, (generation + 1).to_le_bytes());
         batch.put(keys::replica(group), record.encode());
         batch.put(keys::applied(group), Applied::default().encode());
+        batch.delete(keys::installed(group));
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         db.write_opt(batch, &synced).map_err(StoreError::of("create a replica"))?;
@@ -50,7 +54,7 @@ impl Store {
         // Only now: a reader that still finds the old generation must find its data whole. If this is lost,
         // opening does it.
         match old {
-            Some(old) => drop_generations(db, old.generation..old.generation + 1),
+            Some(old) => drop_generation(db, old.generation),
             None => Ok(()),
         }
     }
@@ -99,6 +103,21 @@ fn next_generation(db: &DB) -> Result<u64, StoreError> {
         Some(bytes) => records::number(&mut &bytes[..]),
         None => Ok(1),
     }
+}
+
+/// Takes the next generation for a snapshot. Not synced: a log that loses this loses what lies under it, too.
+pub(super) fn reserve_generation(store: &Store) -> Result<u64, StoreError> {
+    let db = &store.shared.db;
+    let _one_at_a_time = store.shared.creating.lock().unwrap_or_else(PoisonError::into_inner);
+    let generation = next_generation(db)?;
+    let next = (generation + 1).to_le_bytes();
+    db.put(keys::NEXT_GENERATION, next).map_err(StoreError::of("begin a snapshot"))?;
+    Ok(generation)
+}
+
+/// Deletes all data and sessions of a generation, if there are any.
+pub(super) fn drop_generation(db: &DB, generation: u64) -> Result<(), StoreError> {
+    drop_generations(db, generation..generation + 1)
 }
 
 /// Deletes all data and sessions of some generations, if there are any.

@@ -5,9 +5,9 @@
 //! outcomes with a value the value's length and bytes. Distances and lengths are LEB128: a session is written again
 //! in every batch that uses it, and most runs are three bytes.
 
-use super::{RESULT_BYTES_MAX, Run, Session};
-use crate::command::Outcome;
-use raft::ids::Index;
+use super::{RESULT_BYTES_MAX, Run, Session, SessionKey};
+use crate::command::{ClientId, Outcome};
+use raft::ids::{GroupId, Index};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 25;
@@ -31,6 +31,23 @@ pub fn header(bytes: &[u8]) -> Result<(Index, Index), SessionError> {
         return Err(SessionError);
     }
     Ok((Index(number(bytes, 1)), Index(number(bytes, 9))))
+}
+
+impl SessionKey {
+    /// Its bytes, as a snapshot carries them: the group, then the client, big endian.
+    pub fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..4].copy_from_slice(&self.origin.0.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.client.0.to_be_bytes());
+        bytes
+    }
+
+    /// The key with these bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<SessionKey, SessionError> {
+        let (origin, client) = bytes.split_first_chunk().ok_or(SessionError)?;
+        let client = u128::from_be_bytes(client.try_into().map_err(|_| SessionError)?);
+        Ok(SessionKey { client: ClientId(client), origin: GroupId(u32::from_be_bytes(*origin)) })
+    }
 }
 
 impl Session {

@@ -6,6 +6,8 @@
 
 use super::{AppliedRun, ApplyRun, Checksum, Hasher, Page, PageBuilder, Space, StoredReplica, apply_run};
 use crate::sessions::{Session, SessionKey};
+use crate::snapshot::stream::{Decoder, Encoder, Kind, Record, StreamError};
+use crate::snapshot::{End, Header};
 use raft::entry::LogId;
 use raft::ids::{GroupId, Index, ReplicaId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +20,8 @@ pub struct Model {
     groups: BTreeMap<GroupId, Group>,
     founding_record: Option<Vec<u8>>,
     generations: u64,
+    /// Snapshots on their way in.
+    incoming: BTreeMap<GroupId, Partial>,
     /// For each batch since the last sync, oldest first, what it overwrote, in order.
     unsynced: Vec<Vec<Undo>>,
 }
@@ -28,8 +32,17 @@ struct Group {
     generation: u64,
     applied: LogId,
     membership: Vec<u8>,
+    installed: Option<LogId>,
     data: BTreeMap<Vec<u8>, Vec<u8>>,
     sessions: BTreeMap<SessionKey, Session>,
+}
+
+/// Part of a snapshot: nobody sees it, and a crash takes it.
+#[derive(Clone, Debug, PartialEq)]
+struct Partial {
+    id: u64,
+    generation: u64,
+    chunks: Vec<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +52,7 @@ enum Undo {
     Applied(GroupId, LogId),
     Membership(GroupId, Vec<u8>),
     Founding(Option<Vec<u8>>),
+    Generations(u64),
 }
 
 impl Model {
@@ -55,6 +69,7 @@ impl Model {
             generation: group.generation,
             applied: group.applied,
             membership: group.membership.clone(),
+            installed: group.installed,
         };
         self.groups.iter().map(view).collect()
     }
@@ -69,6 +84,7 @@ impl Model {
             generation: self.generations,
             applied: LogId::default(),
             membership: membership.to_vec(),
+            installed: None,
             data: BTreeMap::new(),
             sessions: BTreeMap::new(),
         };
@@ -140,6 +156,88 @@ impl Model {
         self.founding_record.as_deref()
     }
 
+    /// A snapshot of a group that has a replica here: the last entry it covers, the membership there, its chunks of at most
+    /// `chunk_bytes` and what ends them.
+    pub fn snapshot(&self, group: GroupId, chunk_bytes: usize) -> (LogId, Vec<u8>, Vec<Vec<u8>>, End) {
+        let held = &self.groups[&group];
+        let mut encoder = Encoder::new(chunk_bytes);
+        if let Some(record) = self.founding_record.as_ref().filter(|_| group == GroupId(0)) {
+            encoder.push(Kind::Founding, &[], record);
+        }
+        for (key, session) in &held.sessions {
+            let mut bytes = Vec::new();
+            session.encode(&mut bytes);
+            encoder.push(Kind::Session, &key.to_bytes(), &bytes);
+        }
+        held.data.iter().for_each(|(key, value)| encoder.push(Kind::Data, key, value));
+        let mut chunks = Vec::new();
+        loop {
+            chunks.push(encoder.chunk());
+            if let Some(end) = encoder.end() {
+                chunks.retain(|chunk| !chunk.is_empty());
+                return (held.applied, held.membership.clone(), chunks, end);
+            }
+        }
+    }
+
+    /// Takes the next chunk of snapshot `id` of a group. Chunks of another snapshot of that group are dropped first.
+    pub fn receive(&mut self, group: GroupId, id: u64, chunk: &[u8]) {
+        self.begin(group, id);
+        self.incoming.get_mut(&group).expect("it has begun").chunks.push(chunk.to_vec());
+    }
+
+    /// Makes the snapshot that has come in the state of its group. Synced.
+    pub fn install(&mut self, header: &Header, end: End) -> Result<(), StreamError> {
+        self.begin(header.group, header.id);
+        let Partial { generation, chunks, .. } = self.incoming.remove(&header.group).expect("it has begun");
+        let (mut data, mut sessions, mut founding) = (BTreeMap::new(), BTreeMap::new(), None);
+        let mut decoder = Decoder::default();
+        for chunk in &chunks {
+            decoder.take(chunk, |Record { kind, key, value }| {
+                match kind {
+                    Kind::Founding => founding = Some(value.to_vec()),
+                    Kind::Data => drop(data.insert(key.to_vec(), value.to_vec())),
+                    Kind::Session => {
+                        let key = SessionKey::from_bytes(key).map_err(|_| StreamError::Key(kind))?;
+                        let session = Session::decode(value).map_err(|_| StreamError::Key(kind))?;
+                        sessions.insert(key, session);
+                    }
+                }
+                Ok::<(), StreamError>(())
+            })?;
+        }
+        decoder.finish(end)?;
+        self.sync();
+        let group = self.group(header.group);
+        let (replica, applied) = (group.replica, group.applied);
+        assert_eq!(replica, header.to, "group {}: a snapshot for another replica", header.group);
+        assert!(applied.index <= header.last.index, "group {}: {applied:?} is past {:?}", header.group, header.last);
+        *group = Group {
+            replica,
+            generation,
+            applied: header.last,
+            membership: header.membership.clone(),
+            installed: Some(header.last),
+            data,
+            sessions,
+        };
+        self.founding_record = founding.or(self.founding_record.take());
+        Ok(())
+    }
+
+    /// Drops what has come in of a snapshot, if anything has.
+    pub fn abandon(&mut self, group: GroupId) {
+        self.incoming.remove(&group);
+    }
+
+    fn begin(&mut self, group: GroupId, id: u64) {
+        if self.incoming.get(&group).is_none_or(|partial| partial.id != id) {
+            self.unsynced.push(vec![Undo::Generations(self.generations)]);
+            self.generations += 1;
+            self.incoming.insert(group, Partial { id, generation: self.generations, chunks: Vec::new() });
+        }
+    }
+
     /// Makes everything so far survive a crash.
     pub fn sync(&mut self) {
         self.unsynced.clear();
@@ -153,6 +251,7 @@ impl Model {
     /// A power cut that spares the first `kept` of the unsynced batches; what is left is synced.
     pub fn crash(&mut self, kept: usize) {
         let lost = self.unsynced.split_off(kept.min(self.unsynced.len()));
+        self.incoming.clear();
         lost.into_iter().rev().flat_map(|batch| batch.into_iter().rev()).for_each(|undo| self.undo(undo));
         self.unsynced.clear();
     }
@@ -164,6 +263,7 @@ impl Model {
             Undo::Applied(id, applied) => self.group(id).applied = applied,
             Undo::Membership(id, membership) => self.group(id).membership = membership,
             Undo::Founding(record) => self.founding_record = record,
+            Undo::Generations(generations) => self.generations = generations,
         }
     }
 

@@ -17,6 +17,8 @@ pub struct StoredReplica {
     pub applied: LogId,
     /// The membership in force at `applied`, as raft encodes it.
     pub membership: Vec<u8>,
+    /// The entry that the last snapshot it got ended with.
+    pub installed: Option<LogId>,
 }
 
 /// Part of a scan, in key order.

@@ -1,0 +1,141 @@
+//! A snapshot that comes in: under a generation of its own, switched to in one synced record.
+//!
+//! ```text
+//! receive      chunks become records under a new generation; nobody reads there
+//! install      digest right -> sync -> one synced batch: replica, applied entry, install record -> reads go there
+//! drop_replaced  once the journal's log start has moved: the old generation is deleted
+//! ```
+//!
+//! A crash anywhere leaves the old state or the new one. Data under a generation that is no replica's are deleted when
+//! the store is opened. The install record names the entry that a snapshot ended with, so that a start that finds
+//! the store ahead of the journal knows why.
+
+use super::apply::Applier;
+use super::records::{Applied, Replica};
+use super::replicas::{decode_applied, drop_generation, read_replica, reserve_generation};
+use super::{StoreError, keys};
+use engine_core::snapshot::stream::{Decoder, Kind, Record, StreamError};
+use engine_core::snapshot::{End, Header};
+use raft::entry::LogId;
+use raft::ids::GroupId;
+use rocksdb::{WriteBatch, WriteOptions};
+use std::sync::PoisonError;
+
+/// Why a snapshot was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The store failed: stop the node.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What came is no snapshot. Nothing of it is kept; another one may be tried.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+/// Part of a snapshot.
+pub(super) struct Partial {
+    id: u64,
+    generation: u64,
+    decoder: Decoder,
+    sessions: u32,
+    founding_record: Option<Vec<u8>>,
+}
+
+impl Applier {
+    /// Takes the next chunk of snapshot `id` of a group. Chunks of another snapshot of that group are dropped first. Not
+    /// synced.
+    pub fn receive(&mut self, group: GroupId, id: u64, chunk: &[u8]) -> Result<(), ReceiveError> {
+        if self.incoming.get(&group).is_none_or(|partial| partial.id != id) {
+            self.begin(group, id)?;
+        }
+        let partial = self.incoming.get_mut(&group).expect("it has begun");
+        let mut batch = WriteBatch::default();
+        let Partial { generation, decoder, sessions, founding_record, .. } = partial;
+        let taken = decoder.take(chunk, |record: Record<'_>| {
+            match record.kind {
+                Kind::Founding => *founding_record = Some(record.value.to_vec()),
+                Kind::Data => keys::with_data(*generation, record.key, |place| batch.put(place, record.value)),
+                Kind::Session => {
+                    let place = keys::session_place(*generation, record.key).ok_or(StreamError::Key(record.kind))?;
+                    batch.put(place, record.value);
+                    *sessions += 1;
+                }
+            }
+            Ok::<(), StreamError>(())
+        });
+        if let Err(error) = taken {
+            self.abandon(group)?;
+            return Err(error.into());
+        }
+        Ok(self.db().write(batch).map_err(StoreError::of("write part of a snapshot"))?)
+    }
+
+    /// Makes the snapshot that has come in the state of its group. Synced when it returns. The old state stays on the disk,
+    /// unseen, until [`Applier::drop_replaced`].
+    ///
+    /// # Panics
+    /// If the replica is another one, or has applied more than the snapshot covers: the shard's to prevent.
+    pub fn install(&mut self, header: &Header, end: End) -> Result<(), ReceiveError> {
+        let group = header.group;
+        if self.incoming.get(&group).is_none_or(|partial| partial.id != header.id) {
+            // Even an empty snapshot needs a generation of its own.
+            self.begin(group, header.id)?;
+        }
+        if let Err(error) = self.incoming[&group].decoder.finish(end) {
+            self.abandon(group)?;
+            return Err(error.into());
+        }
+        let Partial { generation, sessions, founding_record, .. } =
+            self.incoming.remove(&group).expect("it was just looked at");
+        self.store.sync()?;
+        let db = self.db();
+        let old = read_replica(db, group)?.ok_or(StoreError::NoReplica { group })?;
+        let applied = db.get(keys::applied(group)).map_err(StoreError::of("read an applied index"))?;
+        let applied = decode_applied(applied.as_deref())?.id;
+        assert_eq!(old.id, header.to, "group {group}: a snapshot for another replica");
+        assert!(applied.index <= header.last.index, "group {group}: {applied:?} is past {:?}", header.last);
+        let record = Replica { id: old.id, generation, membership: header.membership.clone() };
+        let mut batch = WriteBatch::default();
+        batch.put(keys::replica(group), record.encode());
+        batch.put(keys::applied(group), Applied { id: header.last, sessions }.encode());
+        batch.put(keys::installed(group), Applied { id: header.last, sessions }.encode());
+        if let Some(record) = founding_record {
+            batch.put(keys::FOUNDING_RECORD, record);
+        }
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        db.write_opt(batch, &synced).map_err(StoreError::of("switch to a snapshot"))?;
+        let shared = &self.store.shared;
+        shared.generations.write().unwrap_or_else(PoisonError::into_inner).insert(group, generation);
+        self.replaced.entry(group).or_default().push(old.generation);
+        Ok(())
+    }
+
+    /// Drops what has come in of a snapshot, if anything has.
+    pub fn abandon(&mut self, group: GroupId) -> Result<(), StoreError> {
+        match self.incoming.remove(&group) {
+            Some(partial) => drop_generation(self.db(), partial.generation),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the states that snapshots have replaced. If this is lost, opening the store does it.
+    pub fn drop_replaced(&mut self, group: GroupId) -> Result<(), StoreError> {
+        let replaced = self.replaced.remove(&group).unwrap_or_default();
+        replaced.into_iter().try_for_each(|generation| drop_generation(self.db(), generation))
+    }
+
+    fn begin(&mut self, group: GroupId, id: u64) -> Result<(), StoreError> {
+        self.abandon(group)?;
+        let generation = reserve_generation(&self.store)?;
+        let decoder = Decoder::default();
+        let partial = Partial { id, generation, decoder, sessions: 0, founding_record: None };
+        self.incoming.insert(group, partial);
+        Ok(())
+    }
+}
+
+/// The entry that the last snapshot of a group ended with, by its record.
+pub(super) fn decode_installed(record: Option<&[u8]>) -> Result<Option<LogId>, StoreError> {
+    Ok(record.map(Applied::decode).transpose()?.map(|applied| applied.id))
+}
