@@ -152,6 +152,9 @@ fn in_raft(raft: &Raft, limits: &Limits) -> Option<Problem> {
     if raft.snapshot_entries < 10 {
         return Some(("raft.snapshot_entries", between(raft.snapshot_entries, 10, u64::MAX)));
     }
+    if raft.snapshot_rate < 64 << 10 {
+        return Some(("raft.snapshot_rate", between(raft.snapshot_rate, 64 << 10, u64::MAX)));
+    }
     if raft.snapshot_log_bytes < limits.frame_bytes_max {
         return Some(("raft.snapshot_log_bytes", holds_less(raft.snapshot_log_bytes, limits.frame_bytes_max)));
     }

@@ -77,6 +77,9 @@ pub struct Raft {
     /// The same in bytes, per group.
     #[serde(with = "units::bytes")]
     pub snapshot_log_bytes: u64,
+    /// Bytes per second of snapshots that one core sends.
+    #[serde(with = "units::bytes")]
+    pub snapshot_rate: u64,
     /// AppendEntries messages on their way to one follower of one group.
     pub inflight_messages: u32,
     /// Bytes of entries on their way to one follower of one group.
@@ -191,6 +194,7 @@ impl Default for Raft {
             election_timeout: Duration::from_secs(1),
             snapshot_entries: 10_000,
             snapshot_log_bytes: 64 * MIB,
+            snapshot_rate: 64 * MIB,
             inflight_messages: 256,
             inflight_bytes: 8 * MIB,
             append_bytes: 256 * KIB,

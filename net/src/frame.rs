@@ -55,6 +55,14 @@ pub enum Kind {
     FoundingQuery = 130,
     /// The answer to [`Kind::FoundingQuery`].
     FoundingAnswer = 131,
+    /// A [`crate::snapshot::Begin`]; `target` is the group.
+    SnapshotBegin = 132,
+    /// A chunk's bytes; `id` is its number.
+    SnapshotChunk = 133,
+    /// A [`crate::snapshot::End`].
+    SnapshotEnd = 134,
+    /// A [`crate::snapshot::Answer`] of the receiver.
+    SnapshotAnswer = 135,
 }
 
 impl Kind {
@@ -74,6 +82,10 @@ impl Kind {
             129 => Kind::Exchange,
             130 => Kind::FoundingQuery,
             131 => Kind::FoundingAnswer,
+            132 => Kind::SnapshotBegin,
+            133 => Kind::SnapshotChunk,
+            134 => Kind::SnapshotEnd,
+            135 => Kind::SnapshotAnswer,
             _ => return None,
         })
     }

@@ -38,6 +38,8 @@ pub enum Role {
     Peer = 2,
     /// A node that looks for its cluster: founding queries and answers follow.
     Founding = 3,
+    /// A core of another node that sends a snapshot: the frames of [`crate::snapshot`] follow.
+    Snapshot = 4,
 }
 
 /// What the caller says.
@@ -179,6 +181,7 @@ impl Hello {
             1 => Role::Client,
             2 => Role::Peer,
             3 => Role::Founding,
+            4 => Role::Snapshot,
             value => return Err(HelloError::Field { field: "role", value }),
         };
         if bytes[6] & !FLAG_FORWARD != 0 {

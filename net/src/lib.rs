@@ -4,7 +4,8 @@
 //! - [`frame`]: the 24-byte header and checksum of everything that follows, and the receive buffer.
 //! - [`request`], [`response`], [`status`]: what a client asks and what it is answered.
 //! - [`peer`]: Raft messages of many groups in one frame; [`exchange`]: what concerns all groups of two cores;
-//!   [`founding`]: what nodes ask before there is a cluster.
+//!   [`founding`]: what nodes ask before there is a cluster; [`snapshot`]: the state
+//!   of a group on its way.
 //!
 //! Decides nothing about consensus or placement: it carries, checks and retries. Everything that came from
 //! outside is checked before it is believed; wrong bytes are an error value, never a panic.
@@ -19,4 +20,5 @@ pub mod peer;
 pub mod receive;
 pub mod request;
 pub mod response;
+pub mod snapshot;
 pub mod status;

@@ -11,6 +11,7 @@ use net::frame::{self, Kind};
 use net::hello::{Hello, HelloRefusal, HelloReply, Role};
 use net::request::{self, ReadRequest, ScanRequest, StopRequest};
 use net::response::{Refusal, Response};
+use net::snapshot;
 use net::status::{NodeStatus, ReplicaStatus};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
@@ -81,6 +82,32 @@ fn layout_of_requests_is_frozen() {
     check("stop", &written(|out| request::write_stop(out, 9, StopRequest { clean: true })));
     let query = Query { name: "a longer node name".to_owned(), incarnation: 0x0102_0304_0506_0708 };
     check("founding_query", &written(|out| net::founding::write_query(out, 9, &query)));
+}
+
+#[test]
+fn layout_of_snapshots_is_frozen() {
+    let begin =
+        snapshot::Begin { from: 1, to: 2, term: 3, id: 4, last_term: 5, last_index: 6, membership: b"membership" };
+    let bytes = written(|out| begin.write(out, 7));
+    check("snapshot_begin", &bytes);
+    assert_eq!(snapshot::begin(&bytes[frame::HEADER_BYTES..]), Ok(begin));
+    check("snapshot_chunk", &written(|out| snapshot::write_chunk(out, 7, 8, b"chunk")));
+    let end = snapshot::End { chunks: 1, digest: 0x0102_0304_0506_0708 };
+    let bytes = written(|out| end.write(out, 7));
+    check("snapshot_end", &bytes);
+    assert_eq!(snapshot::end(&bytes[frame::HEADER_BYTES..]), Ok(end));
+    let answers = [
+        ("snapshot_from", snapshot::Answer::From(9)),
+        ("snapshot_written", snapshot::Answer::Written(9)),
+        ("snapshot_done", snapshot::Answer::Done),
+        ("snapshot_refused", snapshot::Answer::Refused),
+    ];
+    for (name, answer) in answers {
+        let bytes = written(|out| answer.write(out, 7));
+        check(name, &bytes);
+        assert_eq!(snapshot::answer(&bytes[frame::HEADER_BYTES..]), Ok(answer), "{name}");
+    }
+    assert!(snapshot::begin(b"nonsense").is_err() && snapshot::end(b"?").is_err() && snapshot::answer(b"").is_err());
 }
 
 #[test]

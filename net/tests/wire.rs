@@ -147,7 +147,7 @@ fn abandoned_frame_leaves_nothing() {
 }
 
 fn any_hello() -> impl Strategy<Value = Hello> {
-    let role = prop_oneof![Just(Role::Client), Just(Role::Peer), Just(Role::Founding)];
+    let role = prop_oneof![Just(Role::Client), Just(Role::Peer), Just(Role::Founding), Just(Role::Snapshot)];
     (role, any::<(bool, u16, u16, u16, u16)>(), any::<(u128, u64, u64)>()).prop_map(
         |(role, (forward, core, node, from_core, shards), (cluster, incarnation, start))| Hello {
             role,

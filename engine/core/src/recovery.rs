@@ -3,7 +3,7 @@
 //! | case | journal and store | the replica |
 //! |---|---|---|
 //! | (a) | log start <= applied <= last, and the terms agree | whole: the journal replays the rest |
-//! | (b) | the store is ahead and an install record names it | comes with snapshots; nothing installs any yet |
+//! | (b) | the store is ahead, or its term differs, and an install record names it | whole: the log restarts there, empty |
 //! | (c) | the store is ahead without one, or the log is not provably complete | amnesiac: says nothing (rule 7) |
 //! | (d) | the store is behind the log's start | hollow: votes and appends, never campaigns or serves |
 //!
@@ -130,7 +130,10 @@ pub fn start(
                 if held.is_none() {
                     starts.create.push(NewReplica { group, replica, membership: log.state.membership.clone() });
                 }
-                compare(log, held.map_or(LogId::default(), |held| held.applied))?
+                match installed(&log, held) {
+                    Some(held) => (restart(journal, &log, held)?, Serving::Whole, None),
+                    None => compare(log, held.map_or(LogId::default(), |held| held.applied))?,
+                }
             }
             None if never_ran => {
                 if held.is_none() {
@@ -144,6 +147,35 @@ pub fn start(
         starts.groups.push(GroupStart { group, replica, restored, serving, preferred: entry.replicas[0] });
     }
     Ok(starts)
+}
+
+/// Case (b): the store switched to a snapshot, and the journal never heard of it. Nothing was applied since: that waits
+/// for the journal.
+fn installed<'a>(log: &RecoveredReplica, held: Option<&'a StoredReplica>) -> Option<&'a StoredReplica> {
+    let held = held.filter(|held| log.sound && held.installed == Some(held.applied))?;
+    let start = log.state.log_start;
+    let run = log.terms.iter().rev().find(|(first, _)| *first <= held.applied.index);
+    let term = if held.applied.index == start.index { start.term } else { run.map_or(Term(0), |(_, term)| *term) };
+    let explained =
+        held.applied.index < start.index || held.applied.index <= log.last.index && term == held.applied.term;
+    (!explained).then_some(held)
+}
+
+/// The log restarts after what the snapshot covers. What it held is covered, too, or contradicts what was committed there.
+fn restart(journal: &mut Journal, log: &RecoveredReplica, held: &StoredReplica) -> Result<Restored, StartError> {
+    let group = held.group;
+    let membership = Membership::decode(&held.membership).map_err(|why| StartError::Membership { group, why })?;
+    journal.append(group, None, Some((held.applied, &held.membership)), &[]);
+    Ok(Restored {
+        hard_state: log.state.hard_state,
+        log_start: held.applied,
+        membership,
+        terms: Vec::new(),
+        last: held.applied.index,
+        memberships: Vec::new(),
+        tail: Vec::new(),
+        applied: held.applied.index,
+    })
 }
 
 /// Decides the case of one replica.

@@ -12,7 +12,7 @@ use super::runtime;
 use super::runtime::bell::Bell;
 use super::runtime::socket::{Reader, Socket};
 use super::store_threads::Read;
-use super::{peers, signals};
+use super::{peers, signals, snapshot_in};
 use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::{Answer, Event, Query, Refused, Ticket};
@@ -239,6 +239,10 @@ impl Core {
         if hello.role == Role::Peer {
             let from = (hello.node, hello.from_core);
             return runtime::spawn(async move { peers::serve(core, socket, reader, from).await });
+        }
+        if hello.role == Role::Snapshot {
+            let node = hello.node;
+            return runtime::spawn(async move { snapshot_in::serve(core, socket, reader, node).await });
         }
         let client = Rc::new(Client {
             socket,

@@ -13,6 +13,8 @@ use super::peers::Peers;
 use super::queue::{Inbox, Sender};
 use super::runtime;
 use super::runtime::bell::Bell;
+use super::snapshot_in::{self, Receiving};
+use super::snapshot_out::Sends;
 use super::status::{self, CoreStatus};
 use super::store_threads::{Read, Write};
 use super::{NodeError, NodeFacts, journal_task};
@@ -20,7 +22,7 @@ use crate::store::{Cached, Store};
 use config::Settings;
 use engine_core::journal::{Journal, SegmentId};
 use engine_core::placement::map::ClusterMap;
-use engine_core::shard::effects::StoreRead;
+use engine_core::shard::effects::{SnapshotStep, StoreRead};
 use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
 use net::response::Response;
 use raft::replica::Role;
@@ -34,6 +36,10 @@ use std::time::{Duration, Instant};
 /// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
 /// every start of a node opens a segment, and all of them are read at the next one.
 const SEGMENTS_MAX: usize = 6;
+
+/// With more segments than this, logs are cut whoever still lacks them: a group that is hardly written to, with a member
+/// that is down, would keep every segment since.
+const SEGMENTS_PRESSED: usize = 24;
 
 /// Between two looks at the number of segments and at unfinished frames, in ticks of the Raft clock.
 const LOOK_TICKS: u64 = 10;
@@ -107,6 +113,8 @@ pub struct State {
     pub(super) idle: Vec<SegmentId>,
     pub(super) clients: Clients,
     pub(super) peers: Peers,
+    pub(super) sends: Sends,
+    pub(super) receiving: Option<Receiving>,
     store_syncing: bool,
 }
 
@@ -138,6 +146,8 @@ impl Core {
                 parts.index,
                 parts.facts.settings.limits.peer_queue_bytes as usize,
             ),
+            sends: Sends::default(),
+            receiving: None,
             store_syncing: false,
         };
         let core = Core {
@@ -199,6 +209,7 @@ impl Core {
         journal_ended.wait().await;
         self.state.borrow_mut().clients.close_all();
         self.state.borrow_mut().peers.close_all();
+        self.state.borrow_mut().sends.close_all();
     }
 
     /// Whether the core is on its last turns.
@@ -234,9 +245,17 @@ impl Core {
                 }
             }
             ToCore::StoreSynced(durable) => {
-                self.state.borrow_mut().store_syncing = false;
-                self.handle(Event::StoreSynced { durable });
+                let mut state = self.state.borrow_mut();
+                state.store_syncing = false;
+                let pressed = state.journal.segments().count() > SEGMENTS_PRESSED;
+                drop(state);
+                self.handle(Event::StoreSynced { durable, pressed });
             }
+            ToCore::SnapshotOpened { id, found } => self.snapshot_opened(id, found),
+            ToCore::SnapshotRead { id, chunk, end } => self.snapshot_read(id, chunk, end),
+            ToCore::SnapshotWritten { id, chunk } => self.snapshot_written(id, chunk),
+            ToCore::SnapshotInstalled(header) => self.snapshot_installed(header),
+            ToCore::SnapshotBroken { group, id } => self.snapshot_broken(group, id),
             ToCore::Answer { ticket, response } => {
                 let mut state = self.state.borrow_mut();
                 state.clients.answer(&self.mesh, ticket, &response);
@@ -349,8 +368,18 @@ impl Core {
             state.store_syncing = true;
             self.writer.send(Write::Sync);
         }
-        // Snapshots are the next issue's: no log is cut above a known follower, so none is ever granted.
-        effects.snapshots.clear();
+        for step in effects.snapshot_steps.drain(..) {
+            if let SnapshotStep::Abandon { group } = &step {
+                snapshot_in::abandon(&mut state.receiving, *group);
+            }
+            self.writer.send(Write::Snapshot(step));
+        }
+        for wanted in effects.snapshots.drain(..) {
+            state.sends.start(self, wanted);
+        }
+        for (group, peer) in effects.snapshots_over.drain(..) {
+            state.sends.call_off(group, peer);
+        }
         for (group, fetch) in effects.fetch.drain(..) {
             self.fetch(group, fetch);
         }
@@ -374,6 +403,7 @@ impl Core {
             Ok(Cached::NotInMemory) => None,
             Err(error) => {
                 tracing::error!(core = self.index, %error, "the store cannot be read; stopping at once");
+                super::set_aside::mark(self.store.path(), &error);
                 std::process::abort();
             }
         }

@@ -135,18 +135,18 @@ fn check(hello: &Hello, stream: &TcpStream, stage: &Stage) -> Result<Option<u16>
     }
     let Some((mesh, facts)) = stage.serving() else {
         return match hello.role {
-            Role::Peer => Err(HelloRefusal::NotFormed),
+            Role::Peer | Role::Snapshot => Err(HelloRefusal::NotFormed),
             _ => Ok(None),
         };
     };
-    if hello.cluster != facts.map.cluster && (hello.cluster != 0 || hello.role == Role::Peer) {
+    if hello.cluster != facts.map.cluster && (hello.cluster != 0 || hello.role != Role::Client) {
         return Err(HelloRefusal::WrongCluster);
     }
     if hello.core >= mesh.len() {
         return Err(HelloRefusal::NoSuchCore);
     }
     match hello.role {
-        Role::Peer => {
+        Role::Peer | Role::Snapshot => {
             // A wiped disk has drawn another incarnation: it never speaks under its old name (rule 7).
             let known = facts.map.node(hello.node).is_some_and(|entry| entry.incarnation == hello.incarnation);
             if !known || hello.node == facts.node {

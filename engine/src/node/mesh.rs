@@ -9,6 +9,7 @@ use super::queue::{self, Inbox, Sender};
 use super::status::CoreStatus;
 use engine_core::journal::SegmentId;
 use engine_core::shard::Ticket;
+use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
 use net::hello::Hello;
 use raft::entry::LogId;
@@ -51,6 +52,38 @@ pub enum ToCore {
     Applied(Vec<(AppliedRun, usize)>),
     /// The store has synced.
     StoreSynced(Vec<(GroupId, LogId)>),
+    /// The reader thread stands at the beginning of a snapshot; `None`: there is no replica of its group.
+    SnapshotOpened {
+        /// Which one.
+        id: u64,
+        /// The last entry it covers and the membership there.
+        found: Option<(LogId, Vec<u8>)>,
+    },
+    /// The reader thread has read a chunk.
+    SnapshotRead {
+        /// Of which snapshot.
+        id: u64,
+        /// The bytes; may be empty at the end.
+        chunk: Vec<u8>,
+        /// What ends it.
+        end: Option<End>,
+    },
+    /// The store thread has written chunks of the snapshot that comes in.
+    SnapshotWritten {
+        /// Which snapshot.
+        id: u64,
+        /// All before this one.
+        chunk: u64,
+    },
+    /// The store has switched to a snapshot.
+    SnapshotInstalled(Header),
+    /// What came was no snapshot, and is dropped.
+    SnapshotBroken {
+        /// Its group.
+        group: GroupId,
+        /// Which snapshot.
+        id: u64,
+    },
     /// The reader thread has an answer.
     Answer {
         /// For whom.

@@ -21,7 +21,10 @@ mod peers;
 mod queue;
 mod recovery;
 mod runtime;
+mod set_aside;
 mod signals;
+mod snapshot_in;
+mod snapshot_out;
 mod space;
 mod stage;
 mod status;
@@ -224,7 +227,16 @@ fn prepare(
     let path = home.join("db");
     let settings = &facts.settings;
     let options = store_options(settings, path.clone());
-    let store = Store::open(&options).map_err(|error| NodeError::Store { path: path.display().to_string(), error })?;
+    let failed = |error| NodeError::Store { path: path.display().to_string(), error };
+    set_aside::marked(index, &path).map_err(io_error)?;
+    let store = match Store::open(&options) {
+        Err(error @ StoreError::Damaged { .. }) => {
+            // The log is elsewhere, and votes on: the replicas come up hollow, and get their state from their peers.
+            set_aside::now(index, &path, &error).map_err(io_error)?;
+            Store::open(&options).map_err(failed)?
+        }
+        opened => opened.map_err(failed)?,
+    };
     let start = |error| NodeError::Start { what: format!("the helpers of core {index}"), error };
     let (writer, thread) = store_threads::start_writer(index, store.clone(), mesh.clone()).map_err(start)?;
     let reader = store_threads::start_reader(index, store.clone(), mesh.clone()).map_err(start)?;

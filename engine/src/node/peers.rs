@@ -126,7 +126,7 @@ pub fn start(core: &Rc<Core>) {
 async fn keep_connected(core: Rc<Core>, node: u16, peer_core: u16) {
     let mut wait = RETRY_MIN;
     while !core.is_stopping() {
-        match connect(&core, node, peer_core).await {
+        match connect(&core, Role::Peer, node, peer_core).await {
             Ok((socket, reader)) => {
                 wait = RETRY_MIN;
                 tracing::debug!(core = core.index, node, peer_core, "connected to a peer");
@@ -144,12 +144,13 @@ async fn keep_connected(core: Rc<Core>, node: u16, peer_core: u16) {
     }
 }
 
-async fn connect(core: &Core, node: u16, peer_core: u16) -> Result<(Socket, Reader), String> {
+/// Dials a core of another node in a role of its own.
+pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) -> Result<(Socket, Reader), String> {
     let entry = core.map.node(node).expect("links lead to nodes of the map");
     let address = resolve(core, &entry.address).await?;
     let (socket, mut reader) = Socket::connect(address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
     let hello = Hello {
-        role: Role::Peer,
+        role,
         forward: false,
         core: peer_core,
         node: core.facts.node,

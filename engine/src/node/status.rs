@@ -32,7 +32,6 @@ pub fn replica(view: &GroupView) -> ReplicaStatus {
         first_log_index: view.first.0,
         last_log_index: view.last.0,
         leader: view.leader.map(|leader| leader.node()),
-        // Nothing installs a snapshot before the issue on recovery: the log is never cut above a known follower.
-        snapshots_installed: 0,
+        snapshots_installed: view.snapshots_installed,
     }
 }

@@ -5,11 +5,14 @@
 
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
-use crate::store::Store;
+use super::set_aside;
+use crate::store::{ReceiveError, SnapshotReader, Store, StoreError};
+use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Query, Ticket};
 use engine_core::state_machine::ApplyRun;
 use net::response::Response;
 use raft::ids::GroupId;
+use std::collections::BTreeMap;
 use std::io;
 use std::thread::JoinHandle;
 
@@ -26,6 +29,19 @@ pub enum Write {
     Apply(Vec<ApplyRun>),
     /// Make what is applied durable and say how far that is.
     Sync,
+    /// A chunk of a snapshot, the one before number `next`.
+    SnapshotChunk {
+        /// The group.
+        group: GroupId,
+        /// Which snapshot.
+        id: u64,
+        /// The number of the chunk behind it.
+        next: u64,
+        /// The bytes.
+        chunk: Vec<u8>,
+    },
+    /// What the shard decided about a snapshot.
+    Snapshot(SnapshotStep),
     /// Sync and end.
     Close,
 }
@@ -41,6 +57,23 @@ pub enum Read {
         group: GroupId,
         /// What.
         query: Query,
+    },
+    /// Take a snapshot of a group, to be read from its beginning.
+    SnapshotOpen {
+        /// Its number.
+        id: u64,
+        /// Of which group.
+        group: GroupId,
+    },
+    /// Read its next chunk.
+    SnapshotChunk {
+        /// Its number.
+        id: u64,
+    },
+    /// It is needed no more.
+    SnapshotClose {
+        /// Its number.
+        id: u64,
     },
     /// The checksum of a replica.
     Checksum {
@@ -78,16 +111,46 @@ fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh) {
             }
         }
         if !runs.is_empty() {
-            let applied = applier.apply(&runs).unwrap_or_else(|error| fail(core, &error));
+            let applied = applier.apply(&runs).unwrap_or_else(|error| fail(core, store, &error));
             assert_eq!(applied.len(), runs.len(), "the store answers every run");
             let charges = runs.iter().map(ApplyRun::charge);
             mesh.send(core, ToCore::Applied(applied.into_iter().zip(charges).collect()));
             runs.clear();
         }
+        let after = match after {
+            Some(Write::SnapshotChunk { group, id, next, chunk }) => {
+                let answer = match applier.receive(group, id, &chunk) {
+                    Ok(()) => ToCore::SnapshotWritten { id, chunk: next },
+                    Err(ReceiveError::Stream(why)) => broken(core, group, id, &why),
+                    Err(ReceiveError::Store(error)) => fail(core, store, &error),
+                };
+                mesh.send(core, answer);
+                continue;
+            }
+            Some(Write::Snapshot(step)) => {
+                let done = match step {
+                    SnapshotStep::Install { header, end } => {
+                        let (group, id) = (header.group, header.id);
+                        let answer = match applier.install(&header, end) {
+                            Ok(()) => ToCore::SnapshotInstalled(header),
+                            Err(ReceiveError::Stream(why)) => broken(core, group, id, &why),
+                            Err(ReceiveError::Store(error)) => fail(core, store, &error),
+                        };
+                        mesh.send(core, answer);
+                        Ok(())
+                    }
+                    SnapshotStep::Abandon { group } => applier.abandon(group),
+                    SnapshotStep::DropReplaced { group } => applier.drop_replaced(group),
+                };
+                done.unwrap_or_else(|error| fail(core, store, &error));
+                continue;
+            }
+            after => after,
+        };
         if let Some(after) = after {
             // What is synced is what was applied before: the writer is the only one that applies.
-            let durable = store.replicas().unwrap_or_else(|error| fail(core, &error));
-            store.sync().unwrap_or_else(|error| fail(core, &error));
+            let durable = store.replicas().unwrap_or_else(|error| fail(core, store, &error));
+            store.sync().unwrap_or_else(|error| fail(core, store, &error));
             let durable = durable.into_iter().map(|replica| (replica.group, replica.applied)).collect();
             mesh.send(core, ToCore::StoreSynced(durable));
             if matches!(after, Write::Close) {
@@ -97,8 +160,14 @@ fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh) {
     }
 }
 
-fn fail(core: u16, error: &crate::store::StoreError) -> ! {
+fn broken(core: u16, group: GroupId, id: u64, why: &dyn std::fmt::Display) -> ToCore {
+    tracing::warn!(core, %group, %why, "what came as a snapshot is none");
+    ToCore::SnapshotBroken { group, id }
+}
+
+fn fail(core: u16, store: &Store, error: &StoreError) -> ! {
     tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything");
+    set_aside::mark(store.path(), error);
     std::process::abort()
 }
 
@@ -106,19 +175,45 @@ fn fail(core: u16, error: &crate::store::StoreError) -> ! {
 pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Read>> {
     // Every item belongs to a request in flight, and those are limited per connection.
     let (sender, _) = queue::helper(format!("reader-{core}"), move |work: Work<Read>| {
+        // Chunks are read one at a time, so that a snapshot holds no other read up for long.
+        let mut snapshots: BTreeMap<u64, SnapshotReader<'_>> = BTreeMap::new();
         while let Some(read) = work.receive() {
             let (ticket, response) = match read {
                 Read::Query { ticket, group, query } => (ticket, answer(&store, group, &query)),
                 Read::Checksum { ticket, group } => (ticket, checksum(&store, group)),
+                Read::SnapshotOpen { id, group } => {
+                    let found = match store.snapshot(group) {
+                        Ok(reader) => {
+                            let found = (reader.last, reader.membership.clone());
+                            snapshots.insert(id, reader);
+                            Some(found)
+                        }
+                        Err(StoreError::NoReplica { .. }) => None,
+                        Err(error) => fail(core, &store, &error),
+                    };
+                    mesh.send(core, ToCore::SnapshotOpened { id, found });
+                    continue;
+                }
+                Read::SnapshotChunk { id } => {
+                    if let Some(reader) = snapshots.get_mut(&id) {
+                        let (chunk, end) = reader.chunk().unwrap_or_else(|error| fail(core, &store, &error));
+                        mesh.send(core, ToCore::SnapshotRead { id, chunk, end });
+                    }
+                    continue;
+                }
+                Read::SnapshotClose { id } => {
+                    snapshots.remove(&id);
+                    continue;
+                }
             };
-            let response = response.unwrap_or_else(|error| fail(core, &error));
+            let response = response.unwrap_or_else(|error| fail(core, &store, &error));
             mesh.send(core, ToCore::Answer { ticket, response });
         }
     })?;
     Ok(sender)
 }
 
-fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, crate::store::StoreError> {
+fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, StoreError> {
     Ok(match query {
         Query::Get { key } => Response::Value(store.get(group, key)?),
         Query::Scan { start, end, limit } => {
@@ -128,7 +223,7 @@ fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, crat
     })
 }
 
-fn checksum(store: &Store, group: GroupId) -> Result<Response, crate::store::StoreError> {
+fn checksum(store: &Store, group: GroupId) -> Result<Response, StoreError> {
     let sum = store.checksum(group)?;
     Ok(Response::Checksum { applied: sum.applied.index.0, entries: sum.entries, hash: sum.hash })
 }

@@ -67,8 +67,9 @@ impl Account {
     /// A turn is about to tell the journal something. Says whether that cuts entries off.
     pub fn told(&mut self, place: Place, persist: &Persist) -> bool {
         let told = self.replicas.get_mut(&(place.node, persist.group)).expect("it has started");
-        let last = persist.entries.last().map(|entry| entry.id());
-        let entries = persist.entries.iter().map(|entry| entry.id()).collect();
+        let start = persist.log_start.as_ref().map(|(start, _)| *start);
+        let last = persist.entries.last().map(|entry| entry.id()).or(start);
+        let entries = start.into_iter().chain(persist.entries.iter().map(|entry| entry.id())).collect();
         told.pending.push_back((u64::MAX, Change { hard_state: persist.hard_state, last, entries }));
         let cut = persist.entries.first().is_some_and(|first| first.index <= told.newest.index);
         told.newest = last.unwrap_or(told.newest);

@@ -3,12 +3,13 @@
 use crate::disk::Cut;
 use crate::happening::{Happening, Inside, Place};
 use crate::node::{Core, Process};
+use crate::transfer::Transfers;
 use crate::world::{Checked, Violation, World};
 use engine_core::journal;
-use engine_core::recovery;
+use engine_core::recovery::{self, Finding};
 use engine_core::shard::{Effects, RECOVERED, Shard};
 use engine_core::state_machine::StoredReplica;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +57,25 @@ impl World {
         }
         let mut journal = recovered.journal;
         self.checker.recovered(node, &recovered.replicas)?;
+        let lasts: BTreeMap<_, _> =
+            recovered.replicas.iter().map(|log| (log.state.group, log.state.log_start)).collect();
         let place =
             recovery::Place { map: &self.plan.map, record: &self.plan.record, node, core, created: state.created };
         let stored = disks.store.replicas();
         let mut starts = recovery::start(place, &mut journal, recovered.replicas, &stored)
             .map_err(|error| wrong(error.to_string()))?;
-        if let Some((group, finding)) = starts.findings.first() {
-            return Err(wrong(format!("group {group}: {finding}")));
+        for (group, finding) in &starts.findings {
+            // A store that was lost is hollow where the log had been cut; nothing else may be amiss.
+            if !matches!(finding, Finding::StoreBehind { .. }) || !state.store_lost {
+                return Err(wrong(format!("group {group}: {finding}")));
+            }
+            self.totals.count("replicas that started hollow");
+        }
+        for start in &starts.groups {
+            let restarts = lasts.get(&start.group).is_some_and(|last| *last < start.restored.log_start);
+            if restarts {
+                self.totals.count("starts at an install the journal had not heard of");
+            }
         }
         for new in &starts.create {
             disks.store.create_replica(new.group, new.replica, &new.membership);
@@ -93,6 +106,7 @@ impl World {
             store_work: VecDeque::new(),
             store_busy: None,
             store_syncing: false,
+            transfers: Transfers::default(),
             turn_planned: false,
             stopping: false,
             stopped: false,
@@ -130,6 +144,9 @@ impl World {
         self.totals.count("crashes");
         if process.cores.iter().any(|core| core.recovered.is_some()) {
             self.totals.count("crashes during recovery");
+        }
+        if process.cores.iter().any(|core| core.transfers.receiving.is_some()) {
+            self.totals.count("crashes while a snapshot came in");
         }
         let bytes = self.plan.journal.segment_bytes;
         let mut lost = false;
@@ -240,14 +257,16 @@ impl World {
         if let Some(damage) = recovered.damage {
             return Err(wrong(damage.to_string()));
         }
-        for StoredReplica { group, applied, .. } in disks.store.replicas() {
+        for StoredReplica { group, applied, installed, .. } in disks.store.replicas() {
             let log = recovered.replicas.iter().find(|log| log.state.group == group);
             if applied.index.0 == 0 {
                 continue;
             }
             let last = log.map_or(Default::default(), |log| log.last);
             let start = log.map_or(Default::default(), |log| log.state.log_start);
-            if applied.index > last.index || applied.term > last.term || applied.index < start.index {
+            // A store that has switched to a snapshot explains itself.
+            let ahead = applied.index > last.index || applied.term > last.term;
+            if ahead && installed != Some(applied) || applied.index < start.index {
                 return Err(wrong(format!(
                     "group {group}: the store has applied {applied:?}, the journal ends at {last:?}"
                 )));

@@ -11,6 +11,7 @@ use crate::totals::Totals;
 use crate::world::{Checked, Violation};
 use engine_core::journal::RecoveredReplica;
 use engine_core::shard::{Effects, GroupStart, Serving, Shard};
+use engine_core::snapshot::Header;
 use engine_core::state_machine::AppliedRun;
 use raft::Replica;
 use raft::entry::LogId;
@@ -65,7 +66,7 @@ impl Checker {
     /// A core starts; what its journal recovered is promised with `batch`.
     pub fn starts(&mut self, place: Place, batch: u64, starts: &[GroupStart]) {
         for start in starts {
-            assert_eq!(start.serving, Serving::Whole);
+            assert_ne!(start.serving, Serving::Amnesiac);
             let restored = &start.restored;
             let term = restored.terms.iter().rev().find(|(first, _)| *first <= restored.last);
             let last = LogId { term: term.map_or(restored.log_start.term, |(_, term)| *term), index: restored.last };
@@ -82,6 +83,13 @@ impl Checker {
                 },
             );
         }
+    }
+
+    /// The store has switched to a snapshot.
+    pub fn installed(&mut self, place: Place, header: &Header) {
+        let watched = self.watched(place, header.group);
+        watched.handed = header.last.index;
+        watched.applied = header.last;
     }
 
     /// A process has ended.

@@ -265,7 +265,7 @@ impl World {
                 again = self.random.between(1, 3 * MS);
                 state.leaders.insert(group, leader.node());
             }
-            Refused::NotLeader(None) => {
+            Refused::NotLeader(None) | Refused::NotServing => {
                 state.leaders.remove(&group);
             }
             Refused::OutcomeUnknown => {

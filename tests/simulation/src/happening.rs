@@ -1,6 +1,7 @@
 //! What can happen in a world.
 
 use crate::nemesis::Relief;
+use crate::transfer::{Thread, Word};
 use engine_core::command::Outcome;
 use engine_core::journal::{Extent, SegmentId};
 use engine_core::shard::effects::StoreRead;
@@ -36,6 +37,17 @@ pub enum Happening {
         connection: u64,
         /// The frames.
         bytes: Rc<[u8]>,
+    },
+    /// A word on the connection of a snapshot arrives.
+    Snapshot {
+        /// The core that said it.
+        from: (u16, u16),
+        /// The core it is for.
+        to: (u16, u16),
+        /// Of which sending.
+        thread: Thread,
+        /// What was said.
+        word: Word,
     },
     /// A client's request arrives.
     Request {
@@ -91,6 +103,8 @@ pub enum Inside {
     StoreApplied,
     /// The store thread has synced.
     StoreSynced,
+    /// The store thread has done something for a snapshot.
+    StoreSnapshot,
     /// Old entries have been read for a peer.
     Fetched(GroupId, ReplicaId, Index, Vec<Extent>),
     /// Old entries have been read for the store.

@@ -23,6 +23,7 @@ mod random;
 pub mod run;
 pub mod totals;
 mod trace;
+mod transfer;
 mod turn;
 mod wire;
 mod words;

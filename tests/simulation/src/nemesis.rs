@@ -4,6 +4,8 @@ use crate::boot::Ending;
 use crate::happening::{Happening, Inside};
 use crate::plan::MS;
 use crate::world::{Checked, World};
+use engine_core::shard::Serving;
+use engine_core::state_machine::model::Model;
 
 /// The end of a fault, or its continuation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,9 +143,40 @@ impl World {
             return Ok(());
         }
         self.crash(node, ending)?;
+        if !self.peace && self.random.per_mille(120) {
+            self.lose_store(node);
+        }
         let pause = self.random.tailed(1, rest_max) * MS;
         self.plan_in(pause, Happening::Relief(Relief::Start(node)));
         Ok(())
+    }
+
+    /// Between the steps of an install, so many times out of a thousand, a node dies.
+    pub(crate) fn strike_soon(&mut self, node: u16, per_mille: u64) {
+        if !self.peace && self.random.per_mille(per_mille) {
+            let pause = self.random.tailed(0, 3_000);
+            self.plan_in(pause, Happening::Relief(Relief::Strike(node)));
+        }
+    }
+
+    /// The store of a core is gone when its node comes back; its log is not. One node at a time, as of a group
+    /// whose stores are all lost nobody may lead.
+    fn lose_store(&mut self, node: u16) {
+        for state in &mut self.nodes {
+            let cores = state.process.iter().flat_map(|process| &process.cores);
+            let mut views = cores.flat_map(|core| core.shard.views());
+            if state.process.is_some() && views.all(|view| view.serving == Serving::Whole) {
+                state.store_lost = false;
+            }
+        }
+        if self.nodes.iter().any(|state| state.store_lost) {
+            return;
+        }
+        self.totals.count("stores lost");
+        let core = self.random.below(u64::from(self.plan.shards(node))) as usize;
+        let state = &mut self.nodes[usize::from(node)];
+        state.store_lost = true;
+        state.disks[core].store = Model::new();
     }
 
     /// A new leader's first words are its weakest moment: now and then something is planned for just then.

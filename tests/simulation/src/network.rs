@@ -96,7 +96,8 @@ impl Network {
         self.links.get(&link).is_none_or(|state| state.connection == connection) && !self.is_cut(link, now)
     }
 
-    fn is_cut(&self, link: Link, now: u64) -> bool {
+    /// Whether a direction carries nothing.
+    pub fn is_cut(&self, link: Link, now: u64) -> bool {
         self.cut.get(&(link.0.0, link.1.0)).is_some_and(|until| *until > now)
     }
 

@@ -1,10 +1,13 @@
 //! A node: disks and stores that outlive its processes, and the process, if one runs.
 
 use crate::disk::Disk;
+use crate::transfer::Transfers;
 use engine_core::journal::{Journal, SegmentId};
+use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Effects, Shard};
 use engine_core::state_machine::ApplyRun;
 use engine_core::state_machine::model::Model;
+use raft::ids::GroupId;
 use std::collections::VecDeque;
 
 /// See the module.
@@ -22,6 +25,8 @@ pub struct Node {
     pub paused_until: u64,
     /// Syncs take this much longer.
     pub sync_extra: u64,
+    /// A store of it was lost, and not all its replicas are whole again.
+    pub store_lost: bool,
     /// Its disk is nearly full.
     pub disk_full: bool,
     /// The next sync on this core fails.
@@ -71,6 +76,8 @@ pub struct Core {
     pub store_busy: Option<StoreBusy>,
     /// A store sync is under way or in the queue.
     pub store_syncing: bool,
+    /// Snapshots under way.
+    pub transfers: Transfers,
     /// A turn is about to end.
     pub turn_planned: bool,
     /// It takes nothing from outside any more.
@@ -86,6 +93,19 @@ pub enum StoreWork {
     Apply(Vec<ApplyRun>),
     /// Sync.
     Sync,
+    /// A chunk of a snapshot.
+    Chunk {
+        /// The group.
+        group: GroupId,
+        /// Which snapshot.
+        id: u64,
+        /// The number of the chunk behind it.
+        next: u64,
+        /// The bytes.
+        chunk: Vec<u8>,
+    },
+    /// What the shard decided about a snapshot.
+    Snapshot(SnapshotStep),
 }
 
 /// What the store thread is at.
@@ -93,8 +113,8 @@ pub enum StoreWork {
 pub struct StoreBusy {
     /// Runs that are being applied as one batch; empty while it syncs.
     pub runs: Vec<ApplyRun>,
-    /// A sync follows.
-    pub sync_follows: bool,
+    /// What follows.
+    pub then: Option<StoreWork>,
 }
 
 impl Node {
@@ -107,6 +127,7 @@ impl Node {
             process: None,
             paused_until: 0,
             sync_extra: 0,
+            store_lost: false,
             disk_full: false,
             failing_core: None,
         }

@@ -7,7 +7,7 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 39] = [
+pub const USUALLY: [&str; 47] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
@@ -47,6 +47,14 @@ pub const USUALLY: [&str; 39] = [
     "entries fetched for peers",
     "entries replayed from the journal",
     "disk images checked",
+    "snapshots begun",
+    "snapshots sent",
+    "snapshots installed",
+    "snapshots resumed",
+    "crashes while a snapshot came in",
+    "stores lost",
+    "replicas that started hollow",
+    "starts at an install the journal had not heard of",
 ];
 
 /// Counts by name.

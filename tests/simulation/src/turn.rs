@@ -7,6 +7,7 @@ use crate::node::{StoreBusy, StoreWork};
 use crate::world::{Checked, Violation, World};
 use engine_core::journal::Extent;
 use engine_core::shard::Event;
+use engine_core::shard::effects::SnapshotStep;
 use engine_core::state_machine::ApplyRun;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
@@ -16,6 +17,9 @@ const SEAL_AFTER: u64 = 10_000;
 
 /// Idle segments kept to be recycled.
 const IDLE_MAX: usize = 2;
+
+/// With more segments than this, logs are cut whoever still lacks them.
+const SEGMENTS_PRESSED: usize = 24;
 
 /// Bytes of runs that are merged into one write of the store.
 const WRITE_BYTES_MAX: usize = 16 << 10;
@@ -28,6 +32,7 @@ impl World {
                 if !self.core(place).stopping {
                     self.plan_in(self.plan.tick, Happening::Inside(place, Inside::Tick));
                     self.handle(place, Event::Tick);
+                    self.tick_sendings(place);
                     self.drain_on(place);
                 }
                 Ok(())
@@ -59,7 +64,14 @@ impl World {
                 let core = self.core(place);
                 core.store_busy = None;
                 core.store_syncing = false;
-                self.handle(place, Event::StoreSynced { durable });
+                let pressed = self.core(place).journal.segments().count() > SEGMENTS_PRESSED;
+                self.handle(place, Event::StoreSynced { durable, pressed });
+                self.start_store_work(place);
+                Ok(())
+            }
+            Inside::StoreSnapshot => {
+                let busy = self.core(place).store_busy.take().expect("the thread was at it");
+                self.store_did(place, busy.then.expect("it was at a snapshot"));
                 self.start_store_work(place);
                 Ok(())
             }
@@ -70,9 +82,8 @@ impl World {
                 Ok(())
             }
             Inside::Replayed(group, from, extents) => {
-                let entries = self.read_entries(place, from, &extents)?.ok_or_else(|| {
-                    Violation(format!("group {group}: entry {from} is committed, not applied, and not in the journal"))
-                })?;
+                // Gone from the journal: the shard knows whether a snapshot has replaced them.
+                let entries = self.read_entries(place, from, &extents)?.unwrap_or_default();
                 self.totals.add("entries replayed from the journal", entries.len() as u64);
                 self.handle(place, Event::Replayed { group, entries });
                 Ok(())
@@ -163,9 +174,18 @@ impl World {
             core.store_work.push_back(StoreWork::Sync);
             self.start_store_work(place);
         }
-        // No log is cut above a known follower, so no snapshot is ever granted.
-        if let Some((group, wanted)) = effects.snapshots.first() {
-            return Err(Violation(format!("group {group}: {} was granted a snapshot", wanted.peer)));
+        for step in effects.snapshot_steps.drain(..) {
+            if let SnapshotStep::Abandon { group } = &step {
+                self.abandon_receiving(place, *group);
+            }
+            self.core(place).store_work.push_back(StoreWork::Snapshot(step));
+            self.start_store_work(place);
+        }
+        for wanted in effects.snapshots.drain(..) {
+            self.start_sending(place, wanted);
+        }
+        for (group, peer) in effects.snapshots_over.drain(..) {
+            self.call_off(place, group, peer);
         }
         for (group, fetch) in effects.fetch.drain(..) {
             let extents = self.core(place).journal.locate(group, fetch.from, fetch.last, fetch.bytes_max);
@@ -286,27 +306,43 @@ impl World {
         if core.store_busy.is_some() || core.store_work.is_empty() {
             return;
         }
-        let (mut runs, mut bytes, mut sync_follows) = (Vec::<ApplyRun>::new(), 0, false);
+        let (mut runs, mut bytes, mut then) = (Vec::<ApplyRun>::new(), 0, None);
         while bytes < WRITE_BYTES_MAX {
             match core.store_work.pop_front() {
                 Some(StoreWork::Apply(more)) => {
                     bytes += more.iter().map(ApplyRun::charge).sum::<usize>();
                     runs.extend(more);
                 }
-                Some(StoreWork::Sync) => {
-                    sync_follows = true;
+                after => {
+                    then = after;
                     break;
                 }
-                None => break,
             }
         }
         let applies = !runs.is_empty();
-        core.store_busy = Some(StoreBusy { runs, sync_follows });
+        core.store_busy = Some(StoreBusy { runs, then });
         if applies {
             let took = self.random.tailed(10, 3_000) + extra / 8;
             self.plan_in(took, Happening::Inside(place, Inside::StoreApplied));
         } else {
-            self.plan_store_sync(place);
+            self.plan_store_rest(place);
+        }
+    }
+
+    /// Plans what the store thread does behind the runs it took, if it took more than runs.
+    fn plan_store_rest(&mut self, place: Place) {
+        match self.core(place).store_busy.as_ref().and_then(|busy| busy.then.as_ref()) {
+            Some(StoreWork::Sync) => self.plan_store_sync(place),
+            Some(StoreWork::Snapshot(SnapshotStep::Install { .. })) => {
+                let (low, high) = self.plan.sync;
+                let took = 2 * self.random.tailed(low, high) + self.sync_extra(place.node);
+                self.plan_in(took, Happening::Inside(place, Inside::StoreSnapshot));
+            }
+            Some(_) => {
+                let took = self.random.tailed(10, 3_000);
+                self.plan_in(took, Happening::Inside(place, Inside::StoreSnapshot));
+            }
+            None => self.start_store_work(place),
         }
     }
 
@@ -319,16 +355,17 @@ impl World {
     fn store_applied(&mut self, place: Place) -> Checked {
         let core = self.core(place);
         let busy = core.store_busy.take().expect("the thread was at it");
-        if busy.sync_follows {
-            core.store_busy = Some(StoreBusy { runs: Vec::new(), sync_follows: false });
+        let more = busy.then.is_some();
+        if more {
+            core.store_busy = Some(StoreBusy { runs: Vec::new(), then: busy.then });
         }
         let applied = self.disks(place).store.apply(&busy.runs);
         self.checker.applied(place, &applied)?;
         for (run, charge) in applied.into_iter().zip(busy.runs.iter().map(ApplyRun::charge)) {
             self.handle(place, Event::Applied { run, bytes: charge });
         }
-        if busy.sync_follows {
-            self.plan_store_sync(place);
+        if more {
+            self.plan_store_rest(place);
         } else {
             self.start_store_work(place);
         }

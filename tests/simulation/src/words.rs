@@ -3,6 +3,7 @@
 use crate::happening::{Happening, Inside, Reply, Request};
 use crate::nemesis::Relief;
 use crate::random::mix;
+use crate::transfer::Word;
 use engine_core::command::Outcome;
 use engine_core::shard::Refused;
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,6 +21,10 @@ impl Happening {
             }
             Happening::Frames { from, to, bytes, .. } => {
                 (*to, "frames (from node, core, bytes)", [from.0.into(), from.1.into(), digest(bytes)])
+            }
+            Happening::Snapshot { to, thread, word, .. } => {
+                let (what, number) = word.words();
+                (*to, what, [thread.group.0.into(), thread.id, number])
             }
             Happening::Request { to, ticket, request } => match request {
                 Request::Write(group, bytes) => {
@@ -62,12 +67,27 @@ impl Inside {
             Inside::SpareMade(id) => ("spare made (segment)", [id.0, 0, 0]),
             Inside::StoreApplied => ("store applied", [0; 3]),
             Inside::StoreSynced => ("store synced", [0; 3]),
+            Inside::StoreSnapshot => ("store at a snapshot", [0; 3]),
             Inside::Fetched(group, peer, from, _) => ("fetched (group, peer, from)", [group.0.into(), peer.0, from.0]),
             Inside::Replayed(group, from, _) => ("replayed (group, from)", [group.0.into(), from.0, 0]),
             Inside::Read(read) => ("store read (group, request)", [read.group.0.into(), read.ticket.request, 0]),
             Inside::PeerLost(node) => ("peer lost (node)", [(*node).into(), 0, 0]),
             Inside::Drain => ("drain", [0; 3]),
             Inside::DiskFull => ("disk looked at", [0; 3]),
+        }
+    }
+}
+
+impl Word {
+    fn words(&self) -> (&'static str, u64) {
+        match self {
+            Word::Begin(header) => ("snapshot begins (group, id, last)", header.last.index.0),
+            Word::Chunk(_, bytes) => ("snapshot chunk (group, id, bytes)", digest(bytes)),
+            Word::End(end) => ("snapshot ends (group, id, digest)", end.digest),
+            Word::From(chunk) => ("snapshot goes on (group, id, chunk)", *chunk),
+            Word::Written(chunk) => ("snapshot written (group, id, chunk)", *chunk),
+            Word::Done => ("snapshot done (group, id)", 0),
+            Word::Refused => ("snapshot refused (group, id)", 0),
         }
     }
 }

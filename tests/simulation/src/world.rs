@@ -102,6 +102,7 @@ impl World {
             Happening::Inside(..) | Happening::End => Ok(()),
             Happening::DiskWritten(place, batch) => self.disk_written(place, batch),
             Happening::Frames { from, to, connection, bytes } => self.frames(from, to, connection, bytes),
+            Happening::Snapshot { from, to, thread, word } => self.snapshot_word(from, to, thread, word),
             Happening::Request { to, ticket, request } => self.request(to, ticket, request),
             Happening::Reply { ticket, reply } => self.reply(ticket, reply),
             Happening::Client { client, slot, step } => self.client_step(client, slot, step),

@@ -3,11 +3,11 @@
 use super::event::{Query, Ticket};
 use crate::command::Outcome;
 use crate::exchange::Word;
+use crate::snapshot::{End, Header};
 use crate::state_machine::ApplyRun;
 use raft::entry::{Entry, HardState, LogId};
-use raft::ids::{GroupId, Index, ReplicaId};
+use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::Message;
-use raft::ready::SnapshotWanted;
 
 /// The effects of one turn. Vectors are drained, not dropped, so that a turn allocates nothing in steady state.
 #[derive(Debug, Default)]
@@ -30,14 +30,55 @@ pub struct Effects {
     pub fetch: Vec<(GroupId, raft::ready::Fetch)>,
     /// Old entries wanted for this node's own store.
     pub replay: Vec<Replay>,
-    /// Snapshots a peer has granted.
-    pub snapshots: Vec<(GroupId, SnapshotWanted)>,
+    /// Snapshots that peers have granted: to be taken and sent.
+    pub snapshots: Vec<SendSnapshot>,
+    /// Snapshots that need not be sent any more, by group and receiver.
+    pub snapshots_over: Vec<(GroupId, ReplicaId)>,
+    /// What the store does with snapshots that came in, in order and behind `apply`.
+    pub snapshot_steps: Vec<SnapshotStep>,
     /// Log starts to raise in the journal, as the store and the followers have what lies below.
     pub compact: Vec<(GroupId, LogId, Vec<u8>)>,
     /// The store should sync: the group's log has grown past its limit.
     pub want_store_sync: bool,
     /// How many replicas became leader; whoever counts takes it.
     pub elected: u64,
+}
+
+/// A snapshot that a peer has granted. The rim takes it, sends it, and says how that ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendSnapshot {
+    /// The group.
+    pub group: GroupId,
+    /// The replica of this node, which leads it.
+    pub from: ReplicaId,
+    /// The receiver.
+    pub to: ReplicaId,
+    /// The term it leads in.
+    pub term: Term,
+    /// What it must cover at least; the store holds that.
+    pub least: LogId,
+}
+
+/// What the store does with a snapshot that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotStep {
+    /// Everything has come: check it, and switch to it.
+    Install {
+        /// What it is.
+        header: Header,
+        /// What ends it.
+        end: End,
+    },
+    /// Drop what has come, and end the connection it comes on.
+    Abandon {
+        /// Of this group.
+        group: GroupId,
+    },
+    /// The journal knows of the switch: the state before may go.
+    DropReplaced {
+        /// Of this group.
+        group: GroupId,
+    },
 }
 
 /// One group's share of what a turn makes durable.

@@ -1,6 +1,7 @@
 //! What a shard is told, one thing at a time.
 
 use crate::exchange::Word;
+use crate::snapshot::{End, Header};
 use crate::state_machine::AppliedRun;
 use raft::entry::Entry;
 use raft::ids::{GroupId, ReplicaId};
@@ -102,13 +103,57 @@ pub enum Event<'a> {
     Replayed {
         /// The group.
         group: GroupId,
-        /// The entries, contiguous from the one asked for.
+        /// The entries, contiguous from the one asked for; none if a snapshot has replaced them meanwhile.
         entries: Vec<Entry>,
     },
     /// The store has synced: what it had applied of each group by then is durable.
     StoreSynced {
         /// Per group the applied index that is durable now.
         durable: Vec<(GroupId, raft::entry::LogId)>,
+        /// The journal holds more segments than it should: also short logs are cut, whoever still lacks them.
+        pressed: bool,
+    },
+    /// A snapshot that is being sent has been taken.
+    SnapshotTaken {
+        /// The group.
+        group: GroupId,
+        /// The receiver.
+        peer: ReplicaId,
+        /// The last entry it covers.
+        last: raft::entry::LogId,
+    },
+    /// A snapshot has been sent and installed, or will not be.
+    SnapshotSent {
+        /// The group.
+        group: GroupId,
+        /// The receiver.
+        peer: ReplicaId,
+        /// Whether it was installed.
+        ok: bool,
+    },
+    /// Bytes of the snapshot that was let in have come.
+    SnapshotBytes {
+        /// The group.
+        group: GroupId,
+        /// How many in all.
+        bytes: u64,
+    },
+    /// All chunks of a snapshot have come, and were given to the store.
+    SnapshotWhole {
+        /// What it is.
+        header: Header,
+        /// What ends it.
+        end: End,
+    },
+    /// The store has switched to a snapshot, durably.
+    SnapshotInstalled {
+        /// What it is.
+        header: Header,
+    },
+    /// What came was no snapshot: the store has dropped it.
+    SnapshotBroken {
+        /// The group.
+        group: GroupId,
     },
     /// The connection to a peer node was lost.
     PeerLost {

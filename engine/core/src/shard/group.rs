@@ -4,14 +4,20 @@ use super::Options;
 use super::effects::{Effects, Refused, Replay};
 use super::event::{Query, Ticket};
 use super::liveness::Links;
+use super::snapshots::Sending;
 use super::waiting::Waiting;
 use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
 use raft::Replica;
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::Message;
+use raft::progress::PeerState;
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
+use std::collections::BTreeMap;
+
+/// A log is held for a follower that is heard of up to so many times the limits that otherwise cut it.
+const LAGGING_FACTOR: u64 = 8;
 
 /// Fewer committed entries than these a follower keeps from its store until the next tick.
 const FOLLOWER_RUN_ENTRIES: u64 = 512;
@@ -65,28 +71,35 @@ pub struct GroupView {
     pub last: Index,
     /// What it may do.
     pub serving: Serving,
+    /// Snapshots installed since the start.
+    pub snapshots_installed: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
-    id: GroupId,
+    pub(super) id: GroupId,
     pub(super) replica: Replica,
-    serving: Serving,
+    pub(super) serving: Serving,
     preferred: ReplicaId,
-    ready: Ready,
-    waiting: Waiting,
+    pub(super) ready: Ready,
+    pub(super) waiting: Waiting,
     /// The highest index handed to the store.
-    handed: Index,
-    applied: LogId,
-    /// A read of old entries for the own store is under way.
-    replaying: bool,
+    pub(super) handed: Index,
+    pub(super) applied: LogId,
+    /// A read of old entries for the own store is under way, from this one on.
+    replaying: Option<Index>,
     /// What is committed is handed over however little it is.
     apply_due: bool,
     /// What the store holds durably.
-    store_durable: LogId,
-    /// Bytes of entries appended since the log was last compacted, about.
-    log_bytes: u64,
-    sync_asked_at: Index,
+    pub(super) store_durable: LogId,
+    /// Bytes of entries in the log, about: those from before the start are not known.
+    pub(super) log_bytes: u64,
+    pub(super) sync_asked_at: Index,
+    /// The store is about to switch to a snapshot: nothing more is handed to it.
+    pub(super) installing: bool,
+    pub(super) snapshots_installed: u64,
+    /// Snapshots on their way to peers.
+    pub(super) sending: BTreeMap<ReplicaId, Sending>,
     /// The tick at which it last fell asleep.
     slept_at: u64,
 }
@@ -123,12 +136,15 @@ impl Group {
             waiting: Waiting::default(),
             handed: applied_index,
             applied,
-            replaying: false,
+            replaying: None,
             apply_due: false,
             store_durable: applied,
             log_bytes: 0,
             sync_asked_at: applied_index,
             slept_at: 0,
+            installing: false,
+            snapshots_installed: 0,
+            sending: BTreeMap::new(),
         };
         if fresh && start.preferred == start.replica && start.serving == Serving::Whole {
             // A new group need not wait for a timeout to find its leader: the pre-vote still asks.
@@ -171,10 +187,11 @@ impl Group {
         self.replica.set_may_sleep(may_sleep);
     }
 
-    /// Whether nobody waits here and the store holds everything there is.
+    /// Whether nobody waits here, no snapshot is under way, and the store holds everything there is.
     pub(super) fn is_quiet(&self) -> bool {
         let last = self.replica.last().index;
-        self.serving == Serving::Whole && self.waiting.len() == 0 && !self.replaying && self.applied.index == last
+        let still = self.replaying.is_none() && !self.installing && self.sending.is_empty();
+        self.serving == Serving::Whole && self.waiting.len() == 0 && still && self.applied.index == last
     }
 
     /// Leader: whether nothing is to be done, every other member's core lives, and leadership is where it belongs.
@@ -215,11 +232,15 @@ impl Group {
         self.replica.membership_at(index).encode()
     }
 
-    pub(super) fn tick(&mut self) {
+    /// A tick; `ask`: a hollow replica asks for a snapshot.
+    pub(super) fn tick(&mut self, ask: bool) {
         if self.serving != Serving::Amnesiac {
             self.replica.tick(&mut self.ready);
         }
         self.apply_due = self.has_unapplied();
+        if ask && self.serving == Serving::Hollow && !self.installing {
+            self.replica.request_snapshot(&mut self.ready);
+        }
     }
 
     pub(super) fn step(&mut self, message: Message) {
@@ -302,7 +323,7 @@ impl Group {
 
     /// Hands committed, durable entries to the store; returns the bytes it was charged with.
     pub(super) fn hand_to_store(&mut self, options: &Options, effects: &mut Effects) -> usize {
-        if self.serving != Serving::Whole || self.replaying {
+        if self.serving != Serving::Whole || self.replaying.is_some() || self.installing {
             return 0;
         }
         // Never beyond min(commit, own durable index): a store is never ahead of its journal (rule 14).
@@ -315,7 +336,7 @@ impl Group {
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
             Some(entries) => self.hand(&entries, effects),
             None => {
-                self.replaying = true;
+                self.replaying = Some(from);
                 effects.replay.push(Replay { group: self.id, from, last, bytes_max: options.run_bytes_max });
                 0
             }
@@ -324,11 +345,13 @@ impl Group {
 
     /// Old entries came from the journal: hand them over; returns the bytes charged.
     pub(super) fn replayed(&mut self, entries: Vec<Entry>, effects: &mut Effects) -> usize {
-        self.replaying = false;
-        // A snapshot may have moved the state past them meanwhile.
-        if entries.first().is_none_or(|first| first.index != self.handed.next()) {
+        let asked = self.replaying.take();
+        // A snapshot may have moved the state past them meanwhile, or is about to.
+        if self.installing || asked != Some(self.handed.next()) {
             return 0;
         }
+        let first = entries.first().map(|first| first.index);
+        assert_eq!(first, asked, "group {}: an entry is committed, not applied, and not in the journal", self.id);
         self.hand(&entries, effects)
     }
 
@@ -377,15 +400,48 @@ impl Group {
         false
     }
 
-    /// The store holds `durable` durably: drop what it and every follower have.
-    pub(super) fn store_synced(&mut self, durable: LogId, effects: &mut Effects) {
+    /// The store holds `durable` durably: drop what it and every follower have, and of a long log more than that.
+    pub(super) fn store_synced(&mut self, durable: LogId, pressed: bool, options: &Options, effects: &mut Effects) {
+        if self.serving != Serving::Whole {
+            return;
+        }
         self.store_durable = self.store_durable.max(durable);
-        let upto = self.store_durable.index.min(self.replica.settled());
-        if upto > self.replica.log_start().index && upto <= self.applied.index {
+        let before = self.replica.log_start().index;
+        let upto = self.cut(pressed, options);
+        if upto > before {
+            let held = self.applied.index.0.saturating_sub(before.0).max(1);
+            let left = self.applied.index.0.saturating_sub(upto.0);
             let start = self.replica.compact(upto);
-            self.log_bytes = 0;
+            self.log_bytes = (u128::from(self.log_bytes) * u128::from(left) / u128::from(held)) as u64;
             effects.compact.push((self.id, start, self.membership_at(start.index)));
         }
+    }
+
+    /// How far the log may be dropped: never beyond what the store holds durably (rule 14).
+    ///
+    /// Up to what every member has, always. A log that has reached its limit is cut to half of it, whoever lacks the
+    /// rest, and a follower that does gets a snapshot; but one that this leader hears of, or to which a
+    /// snapshot is on its way, may hold the log back to several times the limit: it is about to need no snapshot.
+    fn cut(&self, pressed: bool, options: &Options) -> Index {
+        let durable = self.store_durable.index.min(self.applied.index);
+        let settled = durable.min(self.replica.settled());
+        let held = durable.0.saturating_sub(self.replica.log_start().index.0);
+        let exceeds = |factor: u64| {
+            held >= options.snapshot_entries.saturating_mul(factor)
+                || self.log_bytes >= options.snapshot_log_bytes.saturating_mul(factor)
+        };
+        if !pressed && !exceeds(1) {
+            return settled;
+        }
+        let keep = match pressed {
+            true => 0,
+            false => (options.snapshot_entries / 2).min(held / 2),
+        };
+        let wanted = Index(durable.0 - keep.min(durable.0));
+        let active = self.replica.peers().filter(|peer| peer.active && peer.state != PeerState::Snapshot);
+        let lacking = active.map(|peer| peer.matched).chain(self.sending.values().map(|sending| sending.last.index));
+        let needed = lacking.min().filter(|_| !exceeds(LAGGING_FACTOR)).unwrap_or(durable);
+        settled.max(wanted.min(needed))
     }
 
     /// Gives leadership back to the replica that placement prefers, when that is up to date.
@@ -395,7 +451,11 @@ impl Group {
         }
         let last = self.replica.last().index;
         let fit = self.replica.peers().any(|peer| {
-            peer.id == self.preferred && peer.active && !peer.learner && last.0 - peer.matched.0.min(last.0) < 1_000
+            peer.id == self.preferred
+                && peer.active
+                && !peer.learner
+                && !peer.hollow
+                && last.0 - peer.matched.0.min(last.0) < 1_000
         });
         if fit {
             // Refused while a change is open; the next round asks again.
@@ -405,7 +465,7 @@ impl Group {
 
     /// The voter that lacks least of those heard of lately, if this replica leads.
     pub(super) fn successor(&self) -> Option<ReplicaId> {
-        let fit = self.replica.peers().filter(|peer| peer.active && !peer.learner);
+        let fit = self.replica.peers().filter(|peer| peer.active && !peer.learner && !peer.hollow);
         fit.max_by_key(|peer| peer.matched).map(|peer| peer.id)
     }
 
@@ -429,6 +489,7 @@ impl Group {
             first: self.replica.log_start().index.next(),
             last: self.replica.last().index,
             serving: self.serving,
+            snapshots_installed: self.snapshots_installed,
         }
     }
 }

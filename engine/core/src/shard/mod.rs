@@ -15,6 +15,7 @@ mod group;
 mod liveness;
 mod rounds;
 mod serve;
+mod snapshots;
 mod waiting;
 mod wake;
 
@@ -25,7 +26,7 @@ pub use group::{GroupStart, GroupView, Serving};
 use crate::command::Limits;
 use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
-use effects::Persist;
+use effects::{Persist, SnapshotStep};
 use group::Group;
 use liveness::Links;
 use raft::entry::EntryKind;
@@ -34,6 +35,7 @@ use raft::message::{Body, Message};
 use raft::ready::Ready;
 use raft::replica::Persisted;
 use rounds::Rounds;
+use snapshots::Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
@@ -102,6 +104,12 @@ pub struct Shard {
     disk_full: bool,
     sync_wanted: bool,
     ticks: u64,
+    /// The snapshot that may come in.
+    slot: Option<Slot>,
+    /// Groups whose incoming snapshot was given up.
+    abandoned: Vec<GroupId>,
+    /// Snapshots that need not be sent any more.
+    called_off: Vec<(GroupId, raft::ReplicaId)>,
     scratch: Ready,
 }
 
@@ -148,6 +156,9 @@ impl Shard {
             disk_full: false,
             sync_wanted: false,
             ticks: 0,
+            slot: None,
+            abandoned: Vec::new(),
+            called_off: Vec::new(),
             scratch: Ready::default(),
         }
     }
@@ -185,7 +196,17 @@ impl Shard {
                 }
                 self.apply_bytes += bytes;
             }
-            Event::StoreSynced { durable } => self.store_synced(durable, effects),
+            Event::StoreSynced { durable, pressed } => self.store_synced(durable, pressed, effects),
+            Event::SnapshotTaken { group, peer, last } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    group.snapshot_taken(peer, last);
+                }
+            }
+            Event::SnapshotSent { group, peer, ok } => self.snapshot_sent(group, peer, ok),
+            Event::SnapshotBytes { group, bytes } => self.snapshot_bytes(group, bytes),
+            Event::SnapshotWhole { header, end } => self.snapshot_whole(header, end, effects),
+            Event::SnapshotInstalled { header } => self.snapshot_installed(&header, effects),
+            Event::SnapshotBroken { group } => self.snapshot_broken(group),
             Event::PeerLost { node } => {
                 self.rounds.lost(node);
                 self.links.lost(node);
@@ -218,10 +239,12 @@ impl Shard {
                 // Who hears no heartbeat elects somebody whose disk works (rule 23).
                 ready.send.retain(|message| !matches!(message.body, Body::Heartbeat { .. }));
             }
-            let rounds = &mut self.rounds;
-            effects.messages.extend(
-                ready.send.drain(..).filter_map(|message| rounds.take(id, message)).map(|message| (id, message)),
-            );
+            let (rounds, slot, full) = (&mut self.rounds, &mut self.slot, self.disk_full);
+            for message in ready.send.drain(..).filter_map(|message| rounds.take(id, message)) {
+                if Shard::lets_grant_go(slot, full, id, &message, effects) {
+                    effects.messages.push((id, message));
+                }
+            }
             if ready.must_persist() {
                 let number = *number.get_or_insert_with(|| {
                     self.persist_number += 1;
@@ -249,7 +272,7 @@ impl Shard {
                 }
             }
             effects.fetch.extend(ready.fetch.drain(..).map(|fetch| (id, fetch)));
-            effects.snapshots.extend(ready.snapshots.drain(..).map(|wanted| (id, wanted)));
+            group.send_snapshots(ready, effects);
             group.settle(ready, effects);
             if self.recovered && self.apply_bytes < self.options.apply_bytes_max {
                 self.apply_bytes += group.hand_to_store(&self.options, effects);
@@ -262,6 +285,8 @@ impl Shard {
         if let Some(number) = number {
             effects.persist_number = number;
         }
+        effects.snapshots_over.append(&mut self.called_off);
+        effects.snapshot_steps.extend(self.abandoned.drain(..).map(|group| SnapshotStep::Abandon { group }));
         if std::mem::take(&mut self.sync_wanted) {
             effects.want_store_sync = true;
         }
@@ -337,16 +362,20 @@ impl Shard {
         while self.held.front().is_some_and(|held| held.number <= through) {
             let held = self.held.pop_front().expect("there is a front");
             effects.messages.extend(held.messages.into_iter().map(|message| (held.group, message)));
+            if held.persisted.log_start.is_some() {
+                // The journal knows of the snapshot now: no start will ask for the state before.
+                effects.snapshot_steps.push(SnapshotStep::DropReplaced { group: held.group });
+            }
             if let Some(group) = self.touch(held.group) {
                 group.persisted(held.persisted);
             }
         }
     }
 
-    fn store_synced(&mut self, durable: Vec<(GroupId, raft::entry::LogId)>, effects: &mut Effects) {
+    fn store_synced(&mut self, durable: Vec<(GroupId, raft::entry::LogId)>, pressed: bool, effects: &mut Effects) {
         for (id, applied) in durable {
             if let Some(group) = self.groups.get_mut(&id) {
-                group.store_synced(applied, effects);
+                group.store_synced(applied, pressed, &self.options, effects);
             }
         }
     }

@@ -35,13 +35,15 @@ impl Shard {
         if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) && !stuck {
             self.links.say(self.ticks, effects);
         }
+        let ask = self.ticks.is_multiple_of(u64::from(self.options.election_ticks));
         let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
         let awake: Vec<GroupId> = self.awake.iter().copied().collect();
         for id in awake {
             let group = self.groups.get_mut(&id).expect("a group that is awake exists");
             let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);
             group.set_may_sleep(may_sleep);
-            group.tick();
+            group.tick(ask);
+            self.called_off.extend(group.call_off().into_iter().map(|peer| (id, peer)));
             if balance {
                 group.return_to_preferred();
             }
@@ -51,6 +53,7 @@ impl Shard {
             self.sync_wanted |= group.wants_sync(&self.options);
             note_sleep(&mut self.awake, group, id, self.ticks);
         }
+        self.tick_slot();
         if self.draining {
             self.hand_over();
         }

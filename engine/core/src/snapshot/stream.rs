@@ -232,7 +232,8 @@ mod tests {
                 chunks.push(encoder.chunk());
             }
         }
-        chunks.push(encoder.chunk());
+        // Nobody sends an empty chunk.
+        chunks.extend(Some(encoder.chunk()).filter(|chunk| !chunk.is_empty()));
         (chunks, encoder.end().expect("everything was taken"))
     }
 
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn what_was_pushed_comes_out_again_and_no_chunk_is_too_large() {
         let (chunks, end) = chunks(&records());
-        assert!(chunks.len() > 5 && chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES_MAX));
+        assert!(chunks.len() > 4 && chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES_MAX));
         assert_eq!(decode(&chunks, end), Ok(records()));
     }
 

@@ -1,0 +1,233 @@
+//! Snapshots of this core's groups: which one may come in, what is done with it, and what is sent to whom.
+//!
+//! One at a time comes in, whatever its group: the *slot*. A replica's grant leaves only with the slot in its hand
+//! (rule 22). The rim carries the bytes; when all of them have come, the group stops feeding its store, the store switches,
+//! and the replica is told. A slot falls empty when its leader's term ends or nothing comes for long.
+//!
+//! What is sent is remembered per peer: the log is held back for it, and it is called off when the peer has caught up
+//! otherwise, has left, or this replica leads no more.
+
+use super::Shard;
+use super::effects::{Effects, SendSnapshot, SnapshotStep};
+use super::group::Group;
+use crate::snapshot::{End, Header};
+use raft::entry::LogId;
+use raft::ids::{GroupId, ReplicaId, Term};
+use raft::membership::Membership;
+use raft::message::{Body, Message};
+use raft::progress::PeerState;
+use raft::ready::{Ready, SnapshotWanted};
+
+/// Election timeouts without a byte after which a slot is given up.
+const PATIENCE: u32 = 10;
+
+/// The snapshot that may come in.
+#[derive(Debug)]
+pub(super) struct Slot {
+    group: GroupId,
+    from: ReplicaId,
+    term: Term,
+    /// Bytes so far.
+    bytes: u64,
+    /// Ticks since the last of them.
+    quiet: u32,
+    /// All has come, and the store is at it.
+    installing: bool,
+}
+
+/// A snapshot that a peer of a group this replica leads has granted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending {
+    term: Term,
+    /// The log is held from here on, as it is what the peer needs next.
+    pub(super) last: LogId,
+}
+
+impl Shard {
+    /// Whether a snapshot that begins like this is the one that was granted, and still of use.
+    pub fn admits_snapshot(&self, header: &Header) -> bool {
+        let Some(slot) = &self.slot else { return false };
+        let Some(group) = self.groups.get(&header.group) else { return false };
+        let granted = slot.group == header.group && slot.from == header.from && slot.term == header.term;
+        granted && !slot.installing && group.can_install(header)
+    }
+
+    /// Whether the grant among what a group says may leave. A slot that another leader of the same group held
+    /// goes to the new one.
+    pub(super) fn lets_grant_go(
+        slot: &mut Option<Slot>,
+        disk_full: bool,
+        group: GroupId,
+        message: &Message,
+        effects: &mut Effects,
+    ) -> bool {
+        if !matches!(message.body, Body::SnapshotGrant { .. }) {
+            return true;
+        }
+        match slot {
+            Some(held) if held.group != group || held.installing => return false,
+            Some(held) if held.from == message.to && held.term == message.term => return true,
+            Some(_) => effects.snapshot_steps.push(SnapshotStep::Abandon { group }),
+            None if disk_full => return false,
+            None => {}
+        }
+        let (from, term) = (message.to, message.term);
+        *slot = Some(Slot { group, from, term, bytes: 0, quiet: 0, installing: false });
+        true
+    }
+
+    /// Once a tick: who sends is told that it goes on, and a slot that nobody fills is given up.
+    pub(super) fn tick_slot(&mut self) {
+        let Some(slot) = &mut self.slot else { return };
+        let Some(group) = self.groups.get_mut(&slot.group) else { return };
+        slot.quiet = slot.quiet.saturating_add(1);
+        let over = group.replica.term() != slot.term || slot.quiet > PATIENCE * self.options.election_ticks;
+        if over && !slot.installing {
+            self.abandoned.push(slot.group);
+            self.slot = None;
+        } else if (slot.installing || slot.quiet < self.options.election_ticks)
+            && self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks.max(1)))
+        {
+            // Who hears no more of it takes the sending for failed, and offers again.
+            group.tell_progress(slot.bytes);
+            let group = slot.group;
+            self.stir(group);
+        }
+    }
+
+    pub(super) fn snapshot_bytes(&mut self, group: GroupId, bytes: u64) {
+        if let Some(slot) = self.slot.as_mut().filter(|slot| slot.group == group) {
+            slot.bytes = bytes;
+            slot.quiet = 0;
+        }
+    }
+
+    /// Everything has come: the store may switch, if that is still wanted.
+    pub(super) fn snapshot_whole(&mut self, header: Header, end: End, effects: &mut Effects) {
+        if self.slot.as_ref().is_some_and(|slot| slot.group == header.group && slot.installing) {
+            return;
+        }
+        if !self.admits_snapshot(&header) {
+            self.slot.take_if(|slot| slot.group == header.group);
+            effects.snapshot_steps.push(SnapshotStep::Abandon { group: header.group });
+            return;
+        }
+        let slot = self.slot.as_mut().expect("it is admitted");
+        slot.installing = true;
+        self.stir(header.group).expect("it is admitted").begin_install();
+        effects.snapshot_steps.push(SnapshotStep::Install { header, end });
+    }
+
+    /// The store has switched, durably.
+    pub(super) fn snapshot_installed(&mut self, header: &Header, effects: &mut Effects) {
+        self.slot.take_if(|slot| slot.group == header.group);
+        if let Some(group) = self.stir(header.group)
+            && !group.installed(header, effects)
+        {
+            // The log goes on as it was, so nothing more is to be durable before the old state may go.
+            effects.snapshot_steps.push(SnapshotStep::DropReplaced { group: header.group });
+        }
+    }
+
+    /// What came was no snapshot; the store has dropped it.
+    pub(super) fn snapshot_broken(&mut self, id: GroupId) {
+        self.slot.take_if(|slot| slot.group == id);
+        if let Some(group) = self.stir(id) {
+            group.end_install();
+        }
+    }
+
+    pub(super) fn snapshot_sent(&mut self, id: GroupId, peer: ReplicaId, ok: bool) {
+        if let Some(group) = self.stir(id) {
+            group.snapshot_sent(peer, ok);
+        }
+    }
+}
+
+impl Group {
+    /// Whether the store can take this snapshot in: it brings something, and leaves no hole before the log.
+    fn can_install(&self, header: &Header) -> bool {
+        let sound = Membership::decode(&header.membership).is_ok();
+        let useful = match self.serving {
+            super::Serving::Whole => header.last.index > self.handed,
+            super::Serving::Hollow => header.last.index >= self.replica.log_start().index,
+            super::Serving::Amnesiac => false,
+        };
+        sound && useful && !self.installing && header.to == self.replica.id() && header.term == self.replica.term()
+    }
+
+    /// Until the store has switched nothing more is handed to it; what was handed before is applied before.
+    fn begin_install(&mut self) {
+        self.installing = true;
+    }
+
+    fn end_install(&mut self) {
+        self.installing = false;
+    }
+
+    /// The store has switched; whether the log restarts.
+    fn installed(&mut self, header: &Header, effects: &mut Effects) -> bool {
+        let membership = Membership::decode(&header.membership).expect("it was read before it was let in");
+        self.installing = false;
+        self.snapshots_installed += 1;
+        let before = self.replica.log_start();
+        let installed = raft::message::SnapshotInstalled { last: header.last, membership };
+        self.replica.snapshot_installed(installed, &mut self.ready);
+        (self.applied, self.handed, self.store_durable) = (header.last, header.last.index, header.last);
+        self.sync_asked_at = header.last.index;
+        self.waiting.applied(self.id, header.last.index, Vec::new(), effects);
+        if self.serving == super::Serving::Hollow {
+            self.serving = super::Serving::Whole;
+            self.replica.set_may_campaign(true);
+        }
+        let restarts = self.replica.log_start() != before;
+        if restarts {
+            self.log_bytes = 0;
+        }
+        restarts
+    }
+
+    fn tell_progress(&mut self, bytes: u64) {
+        self.replica.snapshot_progress(bytes, &mut self.ready);
+    }
+
+    /// A peer has granted a snapshot: the rim sends it.
+    pub(super) fn send_snapshots(&mut self, ready: &mut Ready, effects: &mut Effects) {
+        for SnapshotWanted { peer, last } in ready.snapshots.drain(..) {
+            let term = self.replica.term();
+            self.sending.insert(peer, Sending { term, last });
+            let (from, to) = (self.replica.id(), peer);
+            effects.snapshots.push(SendSnapshot { group: self.id, from, to, term, least: last });
+        }
+    }
+
+    /// The snapshot for `peer` covers everything up to `last`: from there on it needs the log.
+    pub(super) fn snapshot_taken(&mut self, peer: ReplicaId, last: LogId) {
+        if let Some(sending) = self.sending.get_mut(&peer) {
+            sending.last = sending.last.max(last);
+        }
+    }
+
+    fn snapshot_sent(&mut self, peer: ReplicaId, ok: bool) {
+        self.replica.snapshot_sent(peer, ok, &mut self.ready);
+        if !ok {
+            self.sending.remove(&peer);
+        }
+    }
+
+    /// Those of the peers to which a snapshot is sent that need it no more.
+    pub(super) fn call_off(&mut self) -> Vec<ReplicaId> {
+        if self.sending.is_empty() {
+            return Vec::new();
+        }
+        let (leads, term) = (self.leads(), self.replica.term());
+        let wants = |peer: &raft::PeerView| peer.state != PeerState::Replicate || peer.hollow;
+        let wanting: Vec<ReplicaId> = self.replica.peers().filter(wants).map(|peer| peer.id).collect();
+        let over = |(peer, sending): (&ReplicaId, &Sending)| {
+            (!leads || sending.term != term || !wanting.contains(peer)).then_some(*peer)
+        };
+        let over: Vec<ReplicaId> = self.sending.iter().filter_map(over).collect();
+        self.sending.retain(|peer, _| !over.contains(peer));
+        over
+    }
+}
