@@ -49,6 +49,14 @@ fn on_cluster(name: &str, options: Options, play: impl FnOnce(&Stage, Cluster) +
     });
 }
 
+/// The same for tests that cut the power of disks.
+fn on_powered_cluster(name: &'static str, options: Options, play: impl FnOnce(Cluster) + Send + 'static) {
+    on_cluster(name, options, move |_, cluster| match &cluster.power {
+        Ok(()) => play(cluster),
+        Err(why) => skip(name, why),
+    });
+}
+
 /// All replicas of every group hold the same.
 fn assert_replicas_agree(cluster: &Cluster) {
     cluster.wait_healthy();

@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use net::client::{Client, ClientOptions};
@@ -66,6 +67,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// What is between them.
     pub network: Network,
+    /// Whether the power of their disks can be cut here; why not.
+    pub power: Result<(), String>,
     janitor: Janitor,
 }
 
@@ -77,10 +80,13 @@ impl Cluster {
         let network = Network::build(&rooms)?;
         let addresses: Vec<String> = (0..rooms.len()).map(|i| format!("{}:{PORT}", host(i))).collect();
         let list: Vec<String> = addresses.iter().enumerate().map(|(i, at)| format!("n{}={at}", i + 1)).collect();
-        let mut cluster = Cluster { nodes: Vec::new(), network, janitor };
+        let mut cluster = Cluster { nodes: Vec::new(), network, power: Ok(()), janitor };
         for (position, (room, address)) in rooms.into_iter().zip(addresses).enumerate() {
             let name = format!("n{}", position + 1);
             let disk = Disk::make(&stage.directory, &name)?;
+            if position == 0 {
+                cluster.power = disk.can_lose_power();
+            }
             let data = disk.path.join("data");
             let clock =
                 options.movable_clocks.then(faketime).flatten().map(|_| stage.directory.join(format!("{name}.clock")));
@@ -264,21 +270,31 @@ pub fn was_ended_by(status: ExitStatus, signal: Signal) -> bool {
     status.signal() == Some(signal.as_raw())
 }
 
-/// The library that fakes a clock.
-pub fn faketime() -> Option<PathBuf> {
-    let mut places: Vec<PathBuf> = vec!["/usr/lib".into()];
-    places.extend(std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path()));
-    places.into_iter().map(|place| place.join(FAKETIME)).find(|path| path.exists())
+/// The library that fakes a clock, if it is there and a server runs with it: its allocator and the library both stand in
+/// for functions of the system before anything else has begun.
+pub fn faketime() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let mut places: Vec<PathBuf> = vec!["/usr/lib".into()];
+        places.extend(std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path()));
+        places.into_iter().map(|place| place.join(FAKETIME)).find(|path| path.exists() && runs_with(path))
+    };
+    FOUND.get_or_init(find).as_deref()
 }
 
-fn command(
-    name: &str,
-    address: &str,
-    data: &str,
-    list: &str,
-    options: &Options,
-    clock: Option<&std::path::Path>,
-) -> Vec<String> {
+fn runs_with(library: &Path) -> bool {
+    let version = Command::new(env!("CARGO_BIN_EXE_kvd"))
+        .arg("--version")
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", "+0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    version.is_ok_and(|status| status.success())
+}
+
+fn command(name: &str, address: &str, data: &str, list: &str, options: &Options, clock: Option<&Path>) -> Vec<String> {
     let mut words: Vec<String> = vec!["env".into()];
     if let (Some(clock), Some(library)) = (clock, faketime()) {
         words.extend([

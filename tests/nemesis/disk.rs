@@ -49,7 +49,7 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Whether this kernel can cut the power of a file system; why not.
+    /// Whether this kernel can cut the power of a file system that nobody uses yet; why not.
     pub fn can_lose_power(&self) -> Result<(), String> {
         self.cut_power().map_err(|error| format!("EXT4_IOC_SHUTDOWN: {error}"))?;
         self.restore_power();

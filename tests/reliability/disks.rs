@@ -10,7 +10,7 @@ use crate::nemesis::cluster::{LOW_WATER, Options, was_ended_by};
 use crate::nemesis::elections;
 use crate::nemesis::random::Random;
 use crate::writer::Writer;
-use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat, settings};
+use crate::{PATIENCE, assert_replicas_agree, on_cluster, on_powered_cluster, repeat, settings};
 
 /// A node with work to do notices at its next write; the rest is a slow machine that writes a core dump.
 const ABORT_PATIENCE: Duration = Duration::from_secs(5);
@@ -25,8 +25,8 @@ fn a_node_whose_disk_fails_with_a_buffered_journal_stops_at_once() {
     failing("disk-fails-buffered", &["journal.direct_io=false"]);
 }
 
-fn failing(name: &str, with: &[&str]) {
-    on_cluster(name, settings(with), |_, mut cluster| {
+fn failing(name: &'static str, with: &[&str]) {
+    on_powered_cluster(name, settings(with), |mut cluster| {
         let mut random = Random::seeded();
         for _ in 0..repeat(2, 20) {
             let victim = random.below(cluster.nodes.len());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::nemesis::cluster::Cluster;
 use crate::nemesis::random::Random;
 use crate::writer::{Writer, Written};
-use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat, settings};
+use crate::{PATIENCE, assert_replicas_agree, on_powered_cluster, repeat, settings};
 
 const WRITES_MIN: usize = 200;
 
@@ -32,20 +32,28 @@ fn all_nodes_that_lose_their_power_with_a_buffered_journal_lose_no_acknowledged_
 /// The control: what the others show means nothing if this cut loses nothing.
 #[test]
 fn without_fsync_a_power_cut_loses_acknowledged_writes() {
-    on_cluster("power-control", settings(&["journal.direct_io=false", "journal.fsync=false"]), |_, mut cluster| {
-        let written = write_until_the_power_is_gone(&mut cluster);
-        (0..cluster.nodes.len()).for_each(|position| cluster.restore_power(position));
-        // A cluster that lost its votes too may not even come back to say so.
-        let lost = written.lost(&cluster.endpoints(), Duration::from_secs(10), 1);
-        println!("without fsync: at least {} of {} acknowledged writes lost", lost.len(), written.count());
-        assert!(!lost.is_empty(), "the power cut cuts nothing: {} writes survived it without fsync", written.count());
-    });
+    on_powered_cluster(
+        "power-control",
+        settings(&["journal.direct_io=false", "journal.fsync=false"]),
+        |mut cluster| {
+            let written = write_until_the_power_is_gone(&mut cluster);
+            (0..cluster.nodes.len()).for_each(|position| cluster.restore_power(position));
+            // A cluster that lost its votes too may not even come back to say so.
+            let lost = written.lost(&cluster.endpoints(), Duration::from_secs(10), 1);
+            println!("without fsync: at least {} of {} acknowledged writes lost", lost.len(), written.count());
+            assert!(
+                !lost.is_empty(),
+                "the power cut cuts nothing: {} writes survived it without fsync",
+                written.count()
+            );
+        },
+    );
 }
 
 /// One node after another, each cut while the one before has hardly come back: what only two of them have
 /// acknowledged must be on both.
-fn one_node(name: &str, with: &[&str]) {
-    on_cluster(name, settings(with), |_, mut cluster| {
+fn one_node(name: &'static str, with: &[&str]) {
+    on_powered_cluster(name, settings(with), |mut cluster| {
         let mut random = Random::seeded();
         let mut total = 0;
         for cycle in 1..=repeat(2, 34) {
@@ -68,8 +76,8 @@ fn one_node(name: &str, with: &[&str]) {
     });
 }
 
-fn all_nodes(name: &str, with: &[&str]) {
-    on_cluster(name, settings(with), |_, mut cluster| {
+fn all_nodes(name: &'static str, with: &[&str]) {
+    on_powered_cluster(name, settings(with), |mut cluster| {
         let mut total = 0;
         for cycle in 1..=repeat(2, 100) {
             let written = write_until_the_power_is_gone(&mut cluster);

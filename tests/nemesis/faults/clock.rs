@@ -16,7 +16,7 @@ impl Fault for Jump {
     }
 
     fn is_possible(&self, _cluster: &Cluster) -> Result<(), String> {
-        faketime().map(drop).ok_or_else(|| "libfaketime is not installed".to_owned())
+        faketime().map(drop).ok_or_else(|| "libfaketime is not installed, or kvd does not run with it".to_owned())
     }
 
     fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use super::{Fault, victim};
 use crate::nemesis::cluster::{Cluster, LOW_WATER, was_ended_by};
 use crate::nemesis::random::Random;
+use crate::nemesis::stage::is_installed;
 
 /// How long a node may go on after its disk has failed: it notices at its next write, which a heartbeat does not make.
 const ABORT_PATIENCE: Duration = Duration::from_secs(20);
@@ -20,6 +21,10 @@ pub struct PowerCut(usize);
 impl Fault for PowerCut {
     fn name(&self) -> &'static str {
         "cut the power of one node"
+    }
+
+    fn is_possible(&self, cluster: &Cluster) -> Result<(), String> {
+        cluster.power.clone()
     }
 
     fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {
@@ -40,6 +45,10 @@ impl Fault for PowerCutAll {
         "cut the power of all nodes"
     }
 
+    fn is_possible(&self, cluster: &Cluster) -> Result<(), String> {
+        cluster.power.clone()
+    }
+
     fn begin(&mut self, cluster: &mut Cluster, _random: &mut Random) {
         // All disks first: nothing may become durable on one that is acknowledged by none.
         cluster.nodes.iter().for_each(|node| node.disk.cut_power().expect("the power is cut"));
@@ -57,6 +66,10 @@ pub struct InputOutputError(usize);
 impl Fault for InputOutputError {
     fn name(&self) -> &'static str {
         "fail one disk"
+    }
+
+    fn is_possible(&self, cluster: &Cluster) -> Result<(), String> {
+        cluster.power.clone()
     }
 
     fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {
@@ -80,6 +93,10 @@ impl Fault for Slow {
         "slow one disk"
     }
 
+    fn is_possible(&self, _cluster: &Cluster) -> Result<(), String> {
+        is_installed("fsfreeze").then_some(()).ok_or_else(|| "fsfreeze is not installed".to_owned())
+    }
+
     fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {
         self.0 = victim(cluster, random);
         cluster.nodes[self.0].disk.stall(STALL);
@@ -97,6 +114,10 @@ pub struct Full(usize);
 impl Fault for Full {
     fn name(&self) -> &'static str {
         "fill one disk"
+    }
+
+    fn is_possible(&self, _cluster: &Cluster) -> Result<(), String> {
+        is_installed("fallocate").then_some(()).ok_or_else(|| "fallocate is not installed".to_owned())
     }
 
     fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {
