@@ -30,6 +30,8 @@ fn failing(name: &'static str, with: &[&str]) {
         let mut random = Random::seeded();
         for _ in 0..repeat(2, 20) {
             let victim = random.below(cluster.nodes.len());
+            // One that still recovers ends in another way: it refuses to start.
+            cluster.wait_healthy();
             let writer = Writer::start(&cluster.endpoints());
             writer.wait_for_more(200, PATIENCE);
             let failed = Instant::now();
