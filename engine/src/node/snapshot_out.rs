@@ -246,7 +246,7 @@ async fn feed(core: &Core, sending: &Sending, socket: &Socket) {
             if stream.wants_chunk() {
                 core.ask_reader(Read::SnapshotChunk { id: sending.id });
             }
-            stream.next()
+            stream.next_to_send()
         };
         match next {
             Some(Send::Chunk(number, chunk)) => {

@@ -167,7 +167,7 @@ impl World {
                 let end = sending.chunks.is_empty().then_some(sending.end);
                 sending.stream.read(chunk, end);
             }
-            match sending.stream.next() {
+            match sending.stream.next_to_send() {
                 Some(Send::Chunk(number, chunk)) => self.say(place, key, Word::Chunk(number, chunk)),
                 Some(Send::End(end)) => self.say(place, key, Word::End(end)),
                 None => return,

@@ -93,7 +93,7 @@ impl Outgoing {
     }
 
     /// What may be sent now; `None` until something changes.
-    pub fn next(&mut self) -> Option<Send> {
+    pub fn next_to_send(&mut self) -> Option<Send> {
         let next = self.next?;
         if let Some(chunk) = self.kept.get((next - self.written) as usize) {
             self.next = Some(next + 1);
@@ -143,7 +143,7 @@ mod tests {
         outgoing.resume(0).expect("a fresh receiver begins at 0");
         outgoing.written(1);
         assert!(!outgoing.wants_chunk(), "what was not sent cannot have been written");
-        assert_eq!(number(outgoing.next()), Some(0));
+        assert_eq!(number(outgoing.next_to_send()), Some(0));
         outgoing.written(1);
         assert!(outgoing.wants_chunk());
     }
@@ -152,28 +152,28 @@ mod tests {
     fn after_an_interruption_it_goes_on_where_the_receiver_is() {
         let mut outgoing = outgoing(3);
         outgoing.resume(0).expect("a fresh receiver begins at 0");
-        assert_eq!([0, 1, 2].map(|_| number(outgoing.next())), [Some(0), Some(1), Some(2)]);
+        assert_eq!([0, 1, 2].map(|_| number(outgoing.next_to_send())), [Some(0), Some(1), Some(2)]);
         outgoing.written(1);
         outgoing.interrupted();
-        assert_eq!(outgoing.next(), None);
+        assert_eq!(outgoing.next_to_send(), None);
         outgoing.resume(2).expect("chunk 2 is kept");
-        assert_eq!(number(outgoing.next()), Some(2));
-        assert_eq!(outgoing.next(), None);
+        assert_eq!(number(outgoing.next_to_send()), Some(2));
+        assert_eq!(outgoing.next_to_send(), None);
         assert!(outgoing.wants_chunk());
         let end = End { chunks: 3, digest: 5 };
         outgoing.read(vec![], Some(end));
-        assert_eq!(outgoing.next(), Some(Send::End(end)));
-        assert_eq!(outgoing.next(), None);
+        assert_eq!(outgoing.next_to_send(), Some(Send::End(end)));
+        assert_eq!(outgoing.next_to_send(), None);
         outgoing.interrupted();
         outgoing.resume(3).expect("only the end is missing");
-        assert_eq!(outgoing.next(), Some(Send::End(end)), "the end may have been lost, too");
+        assert_eq!(outgoing.next_to_send(), Some(Send::End(end)), "the end may have been lost, too");
     }
 
     #[test]
     fn a_receiver_that_lost_what_it_had_cannot_resume() {
         let mut outgoing = outgoing(3);
         outgoing.resume(0).expect("a fresh receiver begins at 0");
-        while outgoing.next().is_some() {}
+        while outgoing.next_to_send().is_some() {}
         outgoing.written(2);
         assert_eq!(outgoing.resume(0), Err(CannotResume { asked: 0, kept: 2, read: 3 }));
         assert_eq!(outgoing.resume(9), Err(CannotResume { asked: 9, kept: 2, read: 3 }));
