@@ -5,8 +5,6 @@
 
 mod harness;
 
-// This suite measures no gaps.
-#[allow(dead_code)]
 #[path = "availability/writer.rs"]
 mod writer;
 
