@@ -125,6 +125,22 @@ fn a_core_whose_disk_is_stuck_does_not_claim_to_live() {
 }
 
 #[test]
+fn writes_do_not_keep_a_leader_whose_disk_is_stuck() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(8 * ELECTION_TICKS);
+    let group = (1..=3).map(GroupId).find(|group| cluster.leader(*group) == 0).expect("node 0 leads some");
+    cluster.stop_disk(0);
+    let mut ticks = 0;
+    while cluster.role(0, group) == Role::Leader {
+        cluster.write(0, group);
+        cluster.settle();
+        cluster.run(1);
+        ticks += 1;
+        assert!(ticks <= 5 * ELECTION_TICKS, "it still leads after {ticks} ticks");
+    }
+}
+
+#[test]
 fn a_group_with_a_member_that_does_not_run_stays_awake() {
     let mut cluster = Cluster::new(30);
     cluster.pause(2);

@@ -24,6 +24,9 @@ use std::time::Duration;
 /// The first receive buffer of a peer stream: a full batch fits.
 const RECEIVE_BYTES: usize = 512 << 10;
 
+/// A stream whose bytes are not acknowledged for so many election timeouts is over.
+const SILENCE_ELECTIONS: u32 = 4;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_millis(500);
@@ -36,7 +39,8 @@ pub struct Peers {
     shards: Vec<u16>,
     /// Bytes that may wait for one peer core; above it, entries are dropped, and sent again by Raft.
     queued_bytes_max: usize,
-    incoming: Vec<Socket>,
+    /// The streams others have dialled, by the node and core they come from.
+    incoming: Vec<((u16, u16), Socket)>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +100,10 @@ impl Peers {
                 let all = link.urgent.iter().chain(&link.bulk).map(|(group, message)| (*group, message));
                 peer::encode(&mut socket.out(), all);
                 socket.flush();
+                // Entries stop at the limit; if the rest goes on to pile up, nobody reads at the other end.
+                if socket.queued() > 2 * self.queued_bytes_max {
+                    socket.close();
+                }
             }
             link.words.clear();
             link.urgent.clear();
@@ -110,7 +118,11 @@ impl Peers {
 
     /// Ends all streams.
     pub fn close_all(&mut self) {
-        self.links.values().filter_map(|link| link.socket.as_ref()).chain(&self.incoming).for_each(Socket::close);
+        self.links
+            .values()
+            .filter_map(|link| link.socket.as_ref())
+            .chain(self.incoming.iter().map(|(_, socket)| socket))
+            .for_each(Socket::close);
     }
 }
 
@@ -160,6 +172,8 @@ pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) 
         incarnation: core.facts.incarnation,
         start: core.facts.start,
     };
+    // A node that is gone without a word is noticed when it acknowledges nothing, not after the system's quarter of an hour.
+    socket.give_up_after(core.settings.raft.election_timeout * SILENCE_ELECTIONS).map_err(|error| error.to_string())?;
     socket.out().extend_from_slice(&hello.encode());
     socket.flush();
     let mut reply = [0; HELLO_BYTES];
@@ -212,11 +226,16 @@ async fn until_closed(mut reader: Reader) {
 /// in the map.
 pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u16, u16)) {
     let node = from.0;
-    core.state.borrow_mut().peers.incoming.push(socket.clone());
+    {
+        // A core has one stream here. What a former one still holds is of the past, perhaps of a process that is gone.
+        let incoming = &mut core.state.borrow_mut().peers.incoming;
+        incoming.iter().filter(|(former, _)| *former == from).for_each(|(_, socket)| socket.close());
+        incoming.push((from, socket.clone()));
+    }
     let mut buffer = RecvBuffer::new(RECEIVE_BYTES, frame::BODY_BYTES_MAX);
     'stream: while !core.is_stopping() {
         match reader.read(buffer.spare()).await {
-            Ok(count) if count > 0 => buffer.filled(count),
+            Ok(count) if count > 0 && !socket.is_closed() => buffer.filled(count),
             _ => break,
         }
         loop {
@@ -239,7 +258,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u1
         }
     }
     socket.close();
-    core.state.borrow_mut().peers.incoming.retain(|socket| !socket.is_closed());
+    core.state.borrow_mut().peers.incoming.retain(|(_, socket)| !socket.is_closed());
 }
 
 /// Whether the stream is worth reading on.

@@ -445,8 +445,10 @@ impl Group {
     }
 
     /// Gives leadership back to the replica that placement prefers, when that is up to date.
-    pub(super) fn return_to_preferred(&mut self) {
-        if !self.leads() || self.preferred == self.replica.id() {
+    /// A core that does not claim to live gets nothing: its disk may be stuck.
+    pub(super) fn return_to_preferred(&mut self, links: &Links) {
+        let up = links.is_up(self.id, self.preferred.node());
+        if !self.leads() || self.preferred == self.replica.id() || !up {
             return;
         }
         let last = self.replica.last().index;

@@ -236,8 +236,11 @@ impl Shard {
             let ready = &mut self.scratch;
             let promises = !ready.send_after_persist.is_empty();
             if stuck {
-                // Who hears no heartbeat elects somebody whose disk works (rule 23).
-                ready.send.retain(|message| !matches!(message.body, Body::Heartbeat { .. }));
+                // Who hears no sign of life elects somebody whose disk works (rule 23): an append is one as good as a heartbeat.
+                let sign = |body: &Body| {
+                    matches!(body, Body::Heartbeat { .. } | Body::Append { .. } | Body::SnapshotOffer { .. })
+                };
+                ready.send.retain(|message| !sign(&message.body));
             }
             let (rounds, slot, full) = (&mut self.rounds, &mut self.slot, self.disk_full);
             for message in ready.send.drain(..).filter_map(|message| rounds.take(id, message)) {

@@ -45,7 +45,7 @@ impl Shard {
             group.tick(ask);
             self.called_off.extend(group.call_off().into_iter().map(|peer| (id, peer)));
             if balance {
-                group.return_to_preferred();
+                group.return_to_preferred(&self.links);
             }
             if group.is_touched() {
                 self.touched.push(id);

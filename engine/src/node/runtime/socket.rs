@@ -114,6 +114,12 @@ impl Socket {
         shared.bell.ring();
     }
 
+    /// Has the system end the connection when sent bytes are not acknowledged for `silence`.
+    pub fn give_up_after(&self, silence: Duration) -> io::Result<()> {
+        let milliseconds = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+        Ok(rustix::net::sockopt::set_tcp_user_timeout(self.shared.fd(), milliseconds)?)
+    }
+
     /// Ends the connection both ways; the reader sees the end of the stream.
     pub fn close(&self) {
         if !self.shared.closed.replace(true) {
