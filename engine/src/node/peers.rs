@@ -177,14 +177,23 @@ pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) 
     socket.out().extend_from_slice(&hello.encode());
     socket.flush();
     let mut reply = [0; HELLO_BYTES];
-    let mut filled = 0;
-    while filled < HELLO_BYTES {
-        match reader.read(&mut reply[filled..]).await {
-            Ok(0) => return Err("it closed the connection".into()),
-            Ok(count) => filled += count,
-            Err(error) => return Err(error.to_string()),
+    let answered = async {
+        let mut filled = 0;
+        while filled < HELLO_BYTES {
+            match reader.read(&mut reply[filled..]).await {
+                Ok(0) => return Err("it closed the connection".to_string()),
+                Ok(count) => filled += count,
+                Err(error) => return Err(error.to_string()),
+            }
         }
-    }
+        Ok(())
+    };
+    // Its system may have taken the hello, and the node be gone: nothing is unacknowledged then, and nothing ever comes.
+    let late = async {
+        runtime::sleep(CONNECT_TIMEOUT).await;
+        Err("it does not answer the hello".to_string())
+    };
+    futures_lite::future::or(answered, late).await?;
     let reply = HelloReply::decode(&reply).map_err(|error| error.to_string())?;
     reply.status.map_err(|refusal| refusal.to_string())?;
     if reply.cluster != core.map.cluster || reply.incarnation != entry.incarnation {

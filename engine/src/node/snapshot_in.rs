@@ -120,6 +120,8 @@ impl Core {
         let next = receiving.incoming.next();
         tracing::info!(core = self.index, %group, node, chunk = next, "a snapshot comes in");
         receiving.answer(Answer::From(next));
+        // What said so before may have been lost with the former connection, and the sender waits for room.
+        receiving.answer(Answer::Written(receiving.written));
         Some(id)
     }
 

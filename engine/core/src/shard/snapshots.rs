@@ -183,6 +183,8 @@ impl Group {
         let restarts = self.replica.log_start() != before;
         if restarts {
             self.log_bytes = 0;
+            // What this turn was to cut lies below the new start.
+            effects.compact.retain(|(group, ..)| *group != self.id);
         }
         restarts
     }
