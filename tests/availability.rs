@@ -83,11 +83,12 @@ fn a_killed_follower_is_hardly_noticed() {
 
 /// Stops the node cleanly, which hands its leaders over, and starts it again: it comes back as a follower.
 fn move_leaders_away(cluster: &mut LocalCluster, position: usize) {
-    terminate(cluster, position);
-    cluster.restart(position).expect("it starts");
-    cluster.wait_ready(START_PATIENCE).expect("ready");
     let name = cluster.nodes[position].name.clone();
-    eventually(START_PATIENCE, "the node to follow only", || {
+    // On a slow machine the leaders may be home again before anybody looks: then once more.
+    eventually(3 * START_PATIENCE, "the node to follow only", || {
+        terminate(cluster, position);
+        cluster.restart(position).expect("it starts");
+        cluster.wait_ready(START_PATIENCE).expect("ready");
         status(cluster).filter(|status| status["healthy"] == true && groups_led(status, &name) == 0).map(drop)
     });
 }

@@ -95,6 +95,8 @@ pub struct Core {
     pub(super) turn_bell: Bell,
     pub(super) journal_bell: Bell,
     stopping: Cell<bool>,
+    /// There will be no further turn.
+    done: Cell<bool>,
     started: Instant,
     /// The batch that completes what recovery wrote, and whom to tell.
     recovered: Cell<Option<(u64, Report)>>,
@@ -167,6 +169,7 @@ impl Core {
             turn_bell: Bell::default(),
             journal_bell: Bell::default(),
             stopping: Cell::new(false),
+            done: Cell::new(false),
             started: Instant::now(),
             recovered,
         };
@@ -205,6 +208,7 @@ impl Core {
             self.turn_bell.wait_for(Duration::from_millis(10)).await;
             self.turn();
         }
+        self.done.set(true);
         self.journal_bell.ring();
         journal_ended.wait().await;
         self.state.borrow_mut().clients.close_all();
@@ -215,6 +219,12 @@ impl Core {
     /// Whether the core is on its last turns.
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// Whether everything is durable and no turn will follow. Not before does the journal's task end: peers go on talking to a core
+    /// that stops, and what its last turns persist must be written.
+    pub fn is_done(&self) -> bool {
+        self.done.get()
     }
 
     /// Tells the shard one thing; its effects are carried out at the end of the turn.

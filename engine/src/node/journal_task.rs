@@ -37,7 +37,7 @@ pub async fn run(core: Rc<Core>) {
         order_spares(&core);
         let write = core.state.borrow_mut().journal.take_write();
         let Some(write) = write else {
-            if core.is_stopping() && core.state.borrow().is_persisted() {
+            if core.is_done() {
                 if !core.state.borrow().journal.wants_seal() {
                     return;
                 }
