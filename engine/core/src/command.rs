@@ -23,7 +23,7 @@ mod views;
 pub use borrowed::{CommandRef, OperationRef};
 pub use operation::{ArchivedBatchOperation, ArchivedOperation, BatchOperation, Kind, Operation};
 pub use outcome::{ArchivedOutcome, ArchivedRefusedBecause, Outcome, RefusedBecause};
-pub use views::{is_internal, keys, stored_bytes};
+pub use views::{is_blind, is_internal, keys, stored_bytes};
 
 /// The version of the layout of every kind so far.
 pub const VERSION: u8 = 1;

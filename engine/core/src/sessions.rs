@@ -35,6 +35,9 @@ pub const RESULT_BYTES_MAX: usize = 64;
 /// loses its session here. One that keeps fewer commands than this between its mark and its newest never does.
 pub const RUNS_MAX: usize = 16_384;
 
+/// A session with more runs than these is named to the leader, which answers nothing of it ahead of the store.
+pub const RUNS_CROWDED: usize = RUNS_MAX / 2;
+
 /// Which session, within the group that holds it.
 ///
 /// `origin` is the group whose log opened it: the holding group itself, or, after a move, the one the slot came from.
@@ -120,6 +123,11 @@ impl Session {
     /// Whether it can take no more: its client does not acknowledge.
     pub fn is_full(&self) -> bool {
         self.runs.len() >= RUNS_MAX
+    }
+
+    /// Whether it has taken half of what it can take.
+    pub fn is_crowded(&self) -> bool {
+        self.runs.len() > RUNS_CROWDED
     }
 
     /// `sequence` has been executed with this outcome.

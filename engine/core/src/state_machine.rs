@@ -57,6 +57,7 @@ pub trait Space<'a> {
 pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, applied: LogId) -> Result<AppliedRun, S::Error> {
     let mut applied = applied;
     let mut outcomes = Vec::with_capacity(if run.answer { run.entries.len() } else { 0 });
+    let mut crowded = Vec::new();
     for entry in &run.entries {
         assert!(
             entry.id.index == applied.index.next() && entry.id.term >= applied.term,
@@ -70,22 +71,25 @@ pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, applied: Lo
             EntryKind::Noop => {}
             EntryKind::Membership => space.set_membership(payload),
             EntryKind::Command => {
-                let outcome = apply(space, run.group, entry.id, payload)?;
+                let outcome = apply(space, run.group, entry.id, payload, &mut crowded)?;
                 if run.answer {
                     outcomes.push((entry.id.index, outcome));
                 }
             }
         }
     }
-    Ok(AppliedRun { group: run.group, applied, outcomes })
+    crowded.sort_unstable();
+    crowded.dedup();
+    Ok(AppliedRun { group: run.group, applied, outcomes, crowded })
 }
 
 /// Applies one command, the entry `id` of the group's log. Bytes that are no command do nothing, on every replica.
-pub fn apply<'a, S: Space<'a>>(
+fn apply<'a, S: Space<'a>>(
     space: &mut S,
     group: GroupId,
     id: LogId,
     payload: &'a [u8],
+    crowded: &mut Vec<SessionKey>,
 ) -> Result<Outcome, S::Error> {
     let Ok(command) = command::access(payload) else {
         return Ok(Outcome::Refused(RefusedBecause::Malformed));
@@ -93,7 +97,7 @@ pub fn apply<'a, S: Space<'a>>(
     match &command.operation {
         ArchivedOperation::Open => open(space, group, id.index, command),
         ArchivedOperation::Found { record } => found(space, group, record),
-        operation => execute_once(space, id.index, command, operation),
+        operation => execute_once(space, id.index, command, operation, crowded),
     }
 }
 
@@ -147,6 +151,7 @@ fn execute_once<'a, S: Space<'a>>(
     index: Index,
     command: &'a ArchivedCommand,
     operation: &'a ArchivedOperation,
+    crowded: &mut Vec<SessionKey>,
 ) -> Result<Outcome, S::Error> {
     let named = command.session();
     let key = SessionKey { client: command.client(), origin: named.group };
@@ -165,7 +170,11 @@ fn execute_once<'a, S: Space<'a>>(
         return Ok(Outcome::SessionEvicted);
     }
     let outcome = execute(space, operation)?;
-    space.session(key)?.expect("it was there before the command").record(sequence, &outcome);
+    let session = space.session(key)?.expect("it was there before the command");
+    session.record(sequence, &outcome);
+    if session.is_crowded() && crowded.last() != Some(&key) {
+        crowded.push(key);
+    }
     Ok(outcome)
 }
 

@@ -1,9 +1,14 @@
 //! What a shard says and when: the scenes in which the simulation caught it saying too much.
 
-use engine_core::command::{self, ClientId, Command, Limits, Operation, SessionRef};
+use engine_core::command::{self, ClientId, Command, Limits, Operation, Outcome, SessionRef};
 use engine_core::placement::founding::Blueprint;
 use engine_core::placement::map::ClusterMap;
-use engine_core::shard::{Answer, Effects, Event, GroupStart, Options, RECOVERED, Refused, Serving, Shard, Ticket};
+use engine_core::shard::effects::SnapshotStep;
+use engine_core::shard::{
+    Answer, Effects, Event, GroupStart, Options, Query, RECOVERED, Refused, Serving, Shard, Ticket,
+};
+use engine_core::snapshot::Header;
+use engine_core::state_machine::{AppliedRun, ApplyRun};
 use raft::Membership;
 use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
@@ -81,6 +86,118 @@ fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
     tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Command, 1, Index(1)));
     shard.finish(&mut effects);
     assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(2)));
+}
+
+#[test]
+fn a_full_disk_gives_up_the_snapshot_that_comes_in() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    let last = LogId { term: Term(1), index: Index(9) };
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last });
+    shard.finish(&mut effects);
+    let through = effects.persist_number;
+    shard.handle(Event::Persisted { through }, &mut effects);
+    shard.finish(&mut effects);
+    let header = Header {
+        group: GROUP,
+        from: others[0],
+        to: ReplicaId::new(0, 0),
+        term: Term(1),
+        id: 1,
+        last,
+        membership: Membership::new(&[ReplicaId::new(0, 0), others[0], others[1]], &[]).unwrap().encode(),
+    };
+    assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
+
+    shard.handle(Event::DiskFull(true), &mut effects);
+    shard.finish(&mut effects);
+    assert!(!shard.admits_snapshot(&header));
+    assert_eq!(effects.snapshot_steps, [SnapshotStep::Abandon { group: GROUP }]);
+}
+
+#[test]
+fn a_blind_write_is_answered_when_it_is_committed_once_the_store_has_vouched_for_its_session() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    shard.finish(&mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
+    synced(&mut shard, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    let session = |opened| SessionRef { group: GROUP, opened: Index(opened) };
+    let put = |key, return_old| Operation::Put { key, value: vec![1], return_old };
+    let write = |shard: &mut Shard, effects: &mut Effects, request, opened, operation| {
+        let (client, session) = (ClientId(1), session(opened));
+        let command = Command { client, sequence: request, acknowledged: 0, session, operation };
+        let ticket = Ticket { connection: 7, request, bytes: 0, mark: 0 };
+        shard.handle(Event::Write { ticket, group: GROUP, command: &command::encode(&command) }, effects);
+        synced(shard, effects);
+        let last = shard.replica(GROUP).unwrap().last();
+        tell(shard, effects, others[0], Term(1), Body::AppendReply(AppendReply::Accepted { matched: last.index }));
+        shard.finish(effects);
+        (ticket, last)
+    };
+    let vouch = |shard: &mut Shard, effects: &mut Effects, run: ApplyRun, outcome| {
+        let applied = run.entries.last().unwrap().id;
+        let (bytes, outcomes) = (run.charge(), vec![(applied.index, outcome)]);
+        let run = AppliedRun { group: GROUP, applied, outcomes, crowded: Vec::new() };
+        shard.handle(Event::Applied { run, bytes }, effects);
+        shard.finish(effects);
+    };
+
+    let (opens, at) = write(&mut shard, &mut effects, 1, 0, Operation::Open);
+    assert!(effects.answers.is_empty(), "only the store knows the session");
+    let run = effects.apply.pop().expect("somebody waits for it");
+    assert!(run.answer);
+    let opened = Outcome::Opened { session: at.index };
+    vouch(&mut shard, &mut effects, run, opened.clone());
+    assert_eq!(std::mem::take(&mut effects.answers), [(opens, Answer::Outcome(opened))]);
+
+    let (blind, _) = write(&mut shard, &mut effects, 2, at.index.0, put(vec![2], false));
+    assert_eq!(std::mem::take(&mut effects.answers), [(blind, Answer::Outcome(Outcome::Done))]);
+    assert!(effects.apply.is_empty(), "nobody waits for the store");
+
+    let (asks, _) = write(&mut shard, &mut effects, 3, at.index.0, put(vec![2], true));
+    assert!(effects.answers.is_empty(), "only the store knows what was there");
+    let run = effects.apply.pop().expect("somebody waits for it");
+    assert_eq!((run.entries.len(), run.answer), (2, true));
+    vouch(&mut shard, &mut effects, run, Outcome::Old(Some(vec![1])));
+    assert_eq!(std::mem::take(&mut effects.answers), [(asks, Answer::Outcome(Outcome::Old(Some(vec![1]))))]);
+
+    let (stranger, _) = write(&mut shard, &mut effects, 4, at.index.0 + 100, put(vec![2], false));
+    assert!(effects.answers.is_empty(), "nobody has seen that session");
+    let run = effects.apply.pop().expect("somebody waits for it");
+    vouch(&mut shard, &mut effects, run, Outcome::SessionEvicted);
+    assert_eq!(std::mem::take(&mut effects.answers), [(stranger, Answer::Outcome(Outcome::SessionEvicted))]);
+}
+
+#[test]
+fn a_read_sends_what_was_kept_back_to_the_store_at_once() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    shard.finish(&mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
+    synced(&mut shard, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    synced(&mut shard, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::AppendReply(AppendReply::Accepted { matched: Index(1) }));
+    shard.finish(&mut effects);
+    assert!(effects.apply.is_empty(), "nobody waits for the store");
+    let ticket = Ticket { connection: 7, request: 1, bytes: 0, mark: 0 };
+    let query = Query::Get { key: vec![2] };
+    shard.handle(Event::Read { ticket, group: GROUP, query, stale: false }, &mut effects);
+    shard.finish(&mut effects);
+    assert_eq!(effects.apply.len(), 1, "before its round is confirmed");
+}
+
+/// Ends the turn, and its persist is durable.
+fn synced(shard: &mut Shard, effects: &mut Effects) {
+    shard.finish(effects);
+    let through = effects.persist_number;
+    shard.handle(Event::Persisted { through }, effects);
+    shard.finish(effects);
 }
 
 fn accepts(message: &Message) -> bool {

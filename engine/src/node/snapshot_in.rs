@@ -130,7 +130,10 @@ impl Core {
         let state = &mut *self.state.borrow_mut();
         let Some(receiving) = state.receiving.as_mut().filter(|receiving| receiving.is(id)) else { return false };
         let fits = number < receiving.written + 2 * WINDOW_CHUNKS as u64 && chunk.len() <= stream::CHUNK_BYTES_MAX;
-        let Some(new) = receiving.incoming.take(number, chunk.len()).ok().filter(|_| fits) else { return false };
+        if !fits {
+            return false;
+        }
+        let Ok(new) = receiving.incoming.take(number, chunk.len()) else { return false };
         if new {
             let group = receiving.incoming.header.group;
             let bytes = receiving.incoming.bytes();

@@ -44,6 +44,15 @@ pub fn is_internal(command: &ArchivedCommand) -> bool {
     command.operation.kind() == Kind::Found
 }
 
+/// Whether its outcome depends on nothing but its session: it reads no data and returns none.
+pub fn is_blind(command: &ArchivedCommand) -> bool {
+    match &command.operation {
+        ArchivedOperation::Put { return_old, .. } | ArchivedOperation::Delete { return_old, .. } => !return_old,
+        ArchivedOperation::Batch { .. } => true,
+        ArchivedOperation::CompareAndSwap { .. } | ArchivedOperation::Open | ArchivedOperation::Found { .. } => false,
+    }
+}
+
 impl ArchivedCommand {
     /// Who asks.
     pub fn client(&self) -> ClientId {

@@ -5,7 +5,7 @@ use super::effects::{Effects, Refused, Replay};
 use super::event::{Query, Ticket};
 use super::liveness::Links;
 use super::snapshots::Sending;
-use super::waiting::Waiting;
+use super::waiting::{Waiting, Write};
 use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
 use raft::Replica;
 use raft::entry::{Entry, EntryKind, LogId};
@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 /// A log is held for a follower that is heard of up to so many times the limits that otherwise cut it.
 const LAGGING_FACTOR: u64 = 8;
 
-/// Fewer committed entries than these a follower keeps from its store until the next tick.
-const FOLLOWER_RUN_ENTRIES: u64 = 512;
+/// Fewer committed entries than these are kept from a store that nobody waits for, until the next tick.
+const RUN_ENTRIES: u64 = 2048;
 
 /// What a replica may do with the state it found at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,15 +216,16 @@ impl Group {
         self.serving != Serving::Amnesiac && self.replica.follows(node, term)
     }
 
-    /// Whether the store lacks more than a follower keeps back for a moment, see [`Group::hand_to_store`].
+    /// Whether the store lacks more than is kept back for a moment, see [`Group::hand_to_store`].
     pub(super) fn is_behind(&self) -> bool {
         self.has_unapplied() && !self.keeps_back()
     }
 
-    /// Nobody waits for a follower's store: its entries go there some at a time, at the next tick at the latest, as a
+    /// While no request waits for the store, entries go there some at a time, at the next tick at the latest, as a
     /// large batch costs it much less than many small ones.
     fn keeps_back(&self) -> bool {
-        !self.leads() && !self.apply_due && self.replica.applicable().0 - self.handed.0 < FOLLOWER_RUN_ENTRIES
+        let few = self.replica.applicable().0 - self.handed.0 < RUN_ENTRIES;
+        few && !self.apply_due && !self.waiting.wants_store()
     }
 
     /// The membership in force at `index`, encoded.
@@ -249,7 +250,7 @@ impl Group {
         }
     }
 
-    pub(super) fn write(&mut self, ticket: Ticket, command: &[u8], waiting_max: usize) -> Result<(), Refused> {
+    pub(super) fn write(&mut self, write: Write, command: &[u8], waiting_max: usize) -> Result<(), Refused> {
         if self.waiting.len() >= waiting_max {
             return Err(Refused::Busy);
         }
@@ -258,7 +259,7 @@ impl Group {
             ProposeError::Transferring => Refused::NotLeader(None),
             ProposeError::Busy { .. } => Refused::Busy,
         })?;
-        self.waiting.write(id, ticket);
+        self.waiting.write(id, write);
         Ok(())
     }
 
@@ -319,6 +320,7 @@ impl Group {
             self.waiting.fail_writes(self.leads().then(|| self.replica.term()), effects);
             effects.elected += u64::from(self.leads());
         }
+        self.waiting.committed(self.replica.commit(), self.applied.index, effects);
     }
 
     /// Hands committed, durable entries to the store; returns the bytes it was charged with.
@@ -360,7 +362,7 @@ impl Group {
             group: self.id,
             entries: Vec::with_capacity(entries.len()),
             bytes: Vec::with_capacity(entries.iter().map(|entry| entry.payload.len()).sum()),
-            answer: self.waiting.has_writes(),
+            answer: self.waiting.wants_outcomes(),
         };
         for entry in entries {
             assert_eq!(entry.index, self.handed.next(), "group {}: the store is fed in order", self.id);
@@ -381,7 +383,7 @@ impl Group {
         assert!(run.applied.index <= self.handed, "group {}: applied what was never handed over", self.id);
         self.applied = run.applied;
         self.replica.applied(run.applied.index);
-        self.waiting.applied(self.id, run.applied.index, run.outcomes, effects);
+        self.waiting.applied(self.id, run, effects);
     }
 
     /// Whether the log is long enough that the store should make what it holds durable.

@@ -9,6 +9,7 @@
 //!
 //! Lives on one core. Knows no socket, file, clock or thread; the same code runs in the simulation.
 
+mod early;
 pub mod effects;
 pub mod event;
 mod group;
@@ -219,7 +220,12 @@ impl Shard {
                 self.draining = true;
                 self.hand_over();
             }
-            Event::DiskFull(full) => self.disk_full = full,
+            Event::DiskFull(full) => {
+                self.disk_full = full;
+                if full {
+                    self.give_up_slot();
+                }
+            }
         }
     }
 
@@ -312,7 +318,7 @@ impl Shard {
         self.groups.values().filter(|group| group.successor().is_some()).count()
     }
 
-    /// Whether the store of every group has what is committed, but for the little a follower keeps back for a moment.
+    /// Whether the store of every group has what is committed, but for the little that is kept back for a moment.
     pub fn caught_up(&self) -> bool {
         !self.groups.values().any(Group::is_behind)
     }

@@ -2,8 +2,10 @@
 
 use super::effects::{Answer, Effects, Refused, StoreRead};
 use super::event::{Query, Ticket};
+use super::waiting::Write;
 use super::{Serving, Shard};
 use crate::command::{self, CommandError};
+use crate::sessions::SessionKey;
 use raft::ids::GroupId;
 
 /// The group of the cluster map, which clients never write to.
@@ -28,9 +30,12 @@ impl Shard {
         if self.disk_full {
             return Err(Refused::DiskFull);
         }
+        let named = command.session();
+        let session = (SessionKey { client: command.client(), origin: named.group }, named.opened);
+        let write = Write { ticket, session, blind: command::is_blind(command) };
         let waiting_max = self.options.waiting_max;
         let group = self.stir(id).ok_or(Refused::UnknownGroup)?;
-        group.write(ticket, bytes, waiting_max)
+        group.write(write, bytes, waiting_max)
     }
 
     /// Starts a read; a stale one goes straight to the store.

@@ -83,8 +83,7 @@ impl Shard {
         slot.quiet = slot.quiet.saturating_add(1);
         let over = group.replica.term() != slot.term || slot.quiet > PATIENCE * self.options.election_ticks;
         if over && !slot.installing {
-            self.abandoned.push(slot.group);
-            self.slot = None;
+            self.give_up_slot();
         } else if (slot.installing || slot.quiet < self.options.election_ticks)
             && self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks.max(1)))
         {
@@ -92,6 +91,14 @@ impl Shard {
             group.tell_progress(slot.bytes);
             let group = slot.group;
             self.stir(group);
+        }
+    }
+
+    /// The disk has no room for what is still to come. What has come is dropped, which makes some; the leader offers
+    /// again, and the grant waits until there is enough.
+    pub(super) fn give_up_slot(&mut self) {
+        if let Some(slot) = self.slot.take_if(|slot| !slot.installing) {
+            self.abandoned.push(slot.group);
         }
     }
 
@@ -175,7 +182,7 @@ impl Group {
         self.replica.snapshot_installed(installed, &mut self.ready);
         (self.applied, self.handed, self.store_durable) = (header.last, header.last.index, header.last);
         self.sync_asked_at = header.last.index;
-        self.waiting.applied(self.id, header.last.index, Vec::new(), effects);
+        self.waiting.installed(self.id, header.last.index, effects);
         if self.serving == super::Serving::Hollow {
             self.serving = super::Serving::Whole;
             self.replica.set_may_campaign(true);

@@ -1,13 +1,15 @@
 //! Requests of this core that wait for their group.
 //!
-//! A write leaves a ticket here with the index of its entry and gets its answer when that index is
-//! applied. A read waits twice: for a quorum to confirm its round, then for the store to reach the index it was
-//! given. If leadership is lost first, writes are answered "outcome unknown", as they may still happen,
-//! and reads "not leader".
+//! A write leaves a ticket here with the index of its entry. When that is committed it gets its answer, if there is but one
+//! that the store can give ([`Early`]); else when it is applied. A read waits twice: for a quorum to
+//! confirm its round, then for the store to reach the index it was given. If leadership is lost first, writes are
+//! answered "outcome unknown", as they may still happen, and reads "not leader".
 
+use super::early::{Early, Named};
 use super::effects::{Answer, Effects, Refused, StoreRead};
 use super::event::{Query, Ticket};
 use crate::command::Outcome;
+use crate::state_machine::AppliedRun;
 use raft::entry::LogId;
 use raft::ids::{GroupId, Index, Term};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,28 +17,58 @@ use std::collections::{BTreeMap, VecDeque};
 /// The requests of one group. Bounded by `waiting_max` of the shard's options, as each holds a query's bytes.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// With the term they were proposed in: an index alone may come to hold somebody else's entry.
-    writes: VecDeque<(LogId, Ticket)>,
+    /// Not committed. With the term they were proposed in: an index alone may come to hold somebody else's entry.
+    proposed: VecDeque<(LogId, Write)>,
+    /// Committed, and only the store can say what became of them.
+    unapplied: VecDeque<(LogId, Write)>,
     unconfirmed: BTreeMap<u64, (Ticket, Query)>,
     confirmed: VecDeque<(Index, Ticket, Query)>,
+    early: Early,
+}
+
+/// A write that waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    /// For whom.
+    pub ticket: Ticket,
+    /// The session that its command names.
+    pub session: Named,
+    /// See [`crate::command::is_blind`].
+    pub blind: bool,
 }
 
 impl Waiting {
     /// How many requests wait.
     pub fn len(&self) -> usize {
-        self.writes.len() + self.unconfirmed.len() + self.confirmed.len()
+        self.proposed.len() + self.unapplied.len() + self.unconfirmed.len() + self.confirmed.len()
     }
 
-    /// Whether any write waits for an answer.
-    pub fn has_writes(&self) -> bool {
-        !self.writes.is_empty()
+    /// Whether any write waits for what the store says of it.
+    pub fn wants_outcomes(&self) -> bool {
+        !self.unapplied.is_empty()
+    }
+
+    /// Whether any request waits, or will wait, for the store.
+    pub fn wants_store(&self) -> bool {
+        !self.unapplied.is_empty() || !self.unconfirmed.is_empty() || !self.confirmed.is_empty()
     }
 
     /// A write was proposed as the entry `id`.
-    pub fn write(&mut self, id: LogId, ticket: Ticket) {
-        let in_order = self.writes.back().is_none_or(|(last, _)| last.index < id.index && last.term <= id.term);
+    pub fn write(&mut self, id: LogId, write: Write) {
+        let in_order = self.proposed.back().is_none_or(|(last, _)| last.index < id.index && last.term <= id.term);
         assert!(in_order, "proposals come in order, {id:?} did not");
-        self.writes.push_back((id, ticket));
+        self.proposed.push_back((id, write));
+    }
+
+    /// The log is committed up to `commit`, and this replica leads in the term of every write that was proposed here.
+    pub fn committed(&mut self, commit: Index, applied: Index, effects: &mut Effects) {
+        while let Some((id, write)) = pop_if(&mut self.proposed, |id| id.index <= commit) {
+            if write.blind && self.early.is_sure(write.session, id.index, applied) {
+                effects.answers.push((write.ticket, Answer::Outcome(Outcome::Done)));
+            } else {
+                self.unapplied.push_back((id, write));
+            }
+        }
     }
 
     /// A read was given to the group under `token`.
@@ -61,18 +93,27 @@ impl Waiting {
         }
     }
 
-    /// The store has applied up to `applied`, with these outcomes.
-    pub fn applied(&mut self, group: GroupId, applied: Index, outcomes: Vec<(Index, Outcome)>, effects: &mut Effects) {
-        for (index, outcome) in outcomes {
-            match self.writes.front() {
-                Some((waiting, ticket)) if waiting.index == index => {
-                    effects.answers.push((*ticket, Answer::Outcome(outcome)));
-                    self.writes.pop_front();
-                }
-                Some((waiting, _)) => assert!(waiting.index > index, "the answer of {waiting:?} was passed over"),
-                None => {}
+    /// The store has applied a run.
+    pub fn applied(&mut self, group: GroupId, run: AppliedRun, effects: &mut Effects) {
+        for (index, outcome) in run.outcomes {
+            let front = self.unapplied.front().map(|(id, _)| id.index);
+            assert!(front.is_none_or(|front| front >= index), "group {group}: the answer of {front:?} was passed over");
+            if let Some((_, write)) = pop_if(&mut self.unapplied, |id| id.index == index) {
+                self.early.answered(write.session, index, &outcome);
+                effects.answers.push((write.ticket, Answer::Outcome(outcome)));
             }
         }
+        self.early.crowded(&run.crowded);
+        self.reached(group, run.applied.index, effects);
+    }
+
+    /// A snapshot has brought the store to `applied`.
+    pub fn installed(&mut self, group: GroupId, applied: Index, effects: &mut Effects) {
+        self.early.forget();
+        self.reached(group, applied, effects);
+    }
+
+    fn reached(&mut self, group: GroupId, applied: Index, effects: &mut Effects) {
         let mut later = VecDeque::new();
         for (index, ticket, query) in self.confirmed.drain(..) {
             if index <= applied {
@@ -87,9 +128,18 @@ impl Waiting {
     /// Leadership is lost, or was and is regained in the term `leads`: nobody here can tell what becomes of the writes of
     /// another term.
     pub fn fail_writes(&mut self, leads: Option<Term>, effects: &mut Effects) {
-        let theirs = self.writes.partition_point(|(id, _)| leads != Some(id.term));
-        for (_, ticket) in self.writes.drain(..theirs) {
-            effects.answers.push((ticket, Answer::Refused(Refused::OutcomeUnknown)));
+        for writes in [&mut self.unapplied, &mut self.proposed] {
+            let theirs = writes.partition_point(|(id, _)| leads != Some(id.term));
+            for (_, write) in writes.drain(..theirs) {
+                effects.answers.push((write.ticket, Answer::Refused(Refused::OutcomeUnknown)));
+            }
         }
+    }
+}
+
+fn pop_if(writes: &mut VecDeque<(LogId, Write)>, wanted: impl FnOnce(LogId) -> bool) -> Option<(LogId, Write)> {
+    match writes.front() {
+        Some((id, _)) if wanted(*id) => writes.pop_front(),
+        _ => None,
     }
 }

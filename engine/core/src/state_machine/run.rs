@@ -1,6 +1,7 @@
 //! Entries on their way to the store thread, and what comes back.
 
 use crate::command::Outcome;
+use crate::sessions::SessionKey;
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 
@@ -41,6 +42,8 @@ pub struct AppliedRun {
     pub applied: LogId,
     /// What became of its commands, in log order; empty unless [`ApplyRun::answer`].
     pub outcomes: Vec<(Index, Outcome)>,
+    /// Sessions it has used that hold more than `RUNS_CROWDED` runs, whether or not there are outcomes; hardly ever any.
+    pub crowded: Vec<SessionKey>,
 }
 
 impl ApplyRun {
