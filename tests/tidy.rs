@@ -31,8 +31,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine/core/src/snapshot", &["snapshot"]),
     ("engine/core/src/state_machine", &["state_machine", "sessions", "command", "placement", "snapshot"]),
     ("engine/core/src/journal", &["journal", "command"]),
-    // Of the state machine, the shard knows only the runs that it hands to it.
-    ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "state_machine", "snapshot"]),
+    // Of the state machine, the shard knows only the runs that it hands to it, of sessions their names and limits.
+    ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "sessions", "state_machine", "snapshot"]),
     ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot"]),
 ];
 
