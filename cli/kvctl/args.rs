@@ -2,6 +2,8 @@
 //!
 //! Bare verbs for data, a noun and a verb for the rest. Knows nothing of what a command does.
 
+mod bench;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::output::Format;
 use crate::text::Encoding;
+
+pub use bench::{Bench, BenchArrivals, BenchDistribution, BenchLoad, BenchRun, BenchSweep, BenchWork, BenchWorkload};
 
 /// Talk to a kvd cluster.
 #[derive(Debug, Parser)]
@@ -213,46 +217,6 @@ pub enum Node {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// Send one kind of request as fast as the answers come (closed loop)
-    #[command(after_help = examples::BENCH_RUN)]
-    Run(BenchRun),
-}
-
-#[derive(Debug, Args)]
-pub struct BenchRun {
-    /// What to send; `put` also fills the keys that `get` reads
-    pub operation: BenchOperation,
-    /// Clients, each waiting for its own answers
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub clients: u32,
-    /// Library clients that the clients are spread over; each holds one connection to a core
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_096))]
-    pub connections: u32,
-    /// Requests that each client keeps under way
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub depth: u32,
-    /// Bytes of a value
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=67_108_864))]
-    pub value_size: u32,
-    /// Keys that requests are drawn from, evenly
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub keys: u64,
-    /// How long to measure
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
-    pub duration: Duration,
-    /// How long to run before measuring
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
-    pub warmup: Duration,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchOperation {
-    Put,
-    Get,
-}
-
 #[derive(Clone, Debug, Args)]
 pub struct Demo {
     /// Nodes to start
@@ -363,14 +327,38 @@ A node takes this request from its own machine only.";
   kvctl node start n2 --data ./kvd-data/n2
   kvctl node start n2 --data ./kvd-data/n2 --new";
     pub const BENCH: &str = "Examples:
-  kvctl bench run put
-  kvctl bench run get --clients 256 --connections 16";
-    pub const BENCH_RUN: &str = "Examples:
-  kvctl bench run put --clients 1
-  kvctl bench run put --clients 256 --connections 16 --duration 30s
-  kvctl bench run get --clients 64 --depth 4 -o json
+  kvctl bench load
+  kvctl bench run get --clients 256 --connections 16
+  kvctl bench sweep put --connections 8 --svg put.svg";
+    pub const BENCH_LOAD: &str = "Examples:
+  kvctl bench load
+  kvctl bench load --keys 1000000 --value-size 1000 --connections 8
 
-A closed loop: a slow answer delays the next request, so these latencies are those of a patient client.";
+Every number below --keys is one key, written once, so that every run with the same --keys finds them all.";
+    pub const BENCH_RUN: &str = "Examples:
+  kvctl bench run put --clients 256 --connections 16 --duration 30s
+  kvctl bench run mixed --read-share 0.9 --distribution zipfian
+  kvctl bench run ycsb-a --keys 1000000 -o json > a.json
+  kvctl bench run put --rate 20k --connections 8 --arrivals poisson
+
+Without --rate a closed loop: a slow answer delays the next request, so these latencies are those of a patient
+client. With --rate an open loop: latency counts from the moment a request was due, also when it left late.
+
+ycsb-a to ycsb-f are the workloads of the Yahoo! Cloud Serving Benchmark, with its shares, its zipfian (0.99,
+scattered) and latest distributions and scans of 1 to 100 entries; one value of --value-size stands for the ten
+fields of a record, and an update writes all of it. D and E add keys: load an empty cluster before each of them.
+A scan asks every group, as keys are spread by their hash.";
+    pub const BENCH_SWEEP: &str = "Examples:
+  kvctl bench sweep put --connections 8
+  kvctl bench sweep get --rates 5k,10k,20k,40k --duration 5s -o json > sweep.json
+  kvctl bench sweep ycsb-b --connections 8 --svg ycsb-b.svg
+
+Rates that were found, not given, end at the first that the cluster did not keep up with.";
+    pub const BENCH_COMPARE: &str = "Examples:
+  kvctl bench compare before.json after.json
+  kvctl bench compare before.json after.json -o json
+
+Both files hold what `kvctl bench run -o json` printed. The exit code says nothing about who was faster.";
     pub const DEMO: &str = "Examples:
   kvctl demo
   kvctl demo --nodes 5 --keep";

@@ -24,6 +24,8 @@ fn every_command_answers_in_every_format() {
         &["data", "import", "-", "--format", "tsv"],
         &["bench", "run", "put", "--duration", "200ms", "--warmup", "0s", "--keys", "10"],
         &["bench", "run", "get", "--duration", "200ms", "--warmup", "0s", "--keys", "10"],
+        &["bench", "load", "--keys", "10"],
+        &["bench", "sweep", "get", "--rates", "50", "--duration", "200ms", "--warmup", "0s", "--keys", "10"],
         &["del", &key],
     ];
     for format in FORMATS {
@@ -192,7 +194,10 @@ fn every_help_ends_in_examples() {
         &["node", "stop"],
         &["node", "start"],
         &["bench"],
+        &["bench", "load"],
         &["bench", "run"],
+        &["bench", "sweep"],
+        &["bench", "compare"],
         &["demo"],
     ];
     for command in commands {

@@ -35,7 +35,7 @@ pub fn run(cli: &Cli, format: Format) -> Result<Option<Answer>, Failure> {
         Command::Data(Data::Import(import)) => import::import(globals, import)?,
         Command::Node(Node::Stop { name, now }) => node::stop(globals, name, !now)?,
         Command::Node(Node::Start { name, data, new }) => node::start(globals, name, data, *new)?,
-        Command::Bench(crate::args::Bench::Run(run)) => bench::run(globals, run)?,
+        Command::Bench(bench) => bench::bench(globals, bench)?,
         Command::Demo(demo) => crate::demo::run(globals, demo, format)?,
     };
     Ok(Some(answer))

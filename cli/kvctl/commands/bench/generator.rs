@@ -1,0 +1,271 @@
+//! One thread of a run: a library client, the requests it has under way, and what became of them.
+//!
+//! In a closed loop a request leaves as soon as one of the thread's clients has its answer, so the load is the same as
+//! with a thread for each client. In an open loop a request leaves when it is due, if a client is free, and its latency
+//! counts from the moment it was due.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use engine_core::command::Operation;
+use net::client::blocking::Client;
+use net::client::{Answer, ClientError, Completion, Request, RequestId, ScanOptions};
+
+use super::arrivals::Arrivals;
+use super::figures::FiguresByKind;
+use super::keys::key;
+use super::live::Pulse;
+use super::random::Random;
+use super::strain::{LATE, Strain, ThreadTime};
+use super::workload::{Kind, Task, Tasks};
+
+/// How long one wait for answers is; the client ends every request by its own timeout.
+const POLL: Duration = Duration::from_secs(1);
+
+/// When to begin and to end counting.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub from: Instant,
+    /// `None`: until the tasks are at an end.
+    pub to: Option<Instant>,
+}
+
+impl Window {
+    fn counts(&self, now: Instant) -> bool {
+        now >= self.from && !self.is_over(now)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.to.is_some_and(|to| now >= to)
+    }
+}
+
+/// When requests leave.
+#[derive(Debug)]
+pub enum Pace {
+    Closed,
+    /// Due at these moments after `start`.
+    Open {
+        start: Instant,
+        arrivals: Arrivals,
+    },
+}
+
+/// A request under way.
+#[derive(Debug)]
+struct Flight {
+    task: Task,
+    /// What its latency counts from.
+    from: Instant,
+    /// Of a read-modify-write: the value has been read, and whether it was there.
+    read: Option<bool>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Generator<'a> {
+    client: Client,
+    tasks: Tasks<'a>,
+    pace: Pace,
+    window: Window,
+    under_way: HashMap<RequestId, Flight>,
+    under_way_max: usize,
+    value: Vec<u8>,
+    random: Random,
+    figures: FiguresByKind,
+    strain: Strain,
+    pulse: Option<Pulse>,
+    /// When all clients were last seen to be waiting for answers.
+    full_at: Option<Instant>,
+    /// There is nothing left to send.
+    exhausted: bool,
+}
+
+impl<'a> Generator<'a> {
+    /// `seed` makes the values differ from those of other threads.
+    pub fn new(
+        client: Client,
+        tasks: Tasks<'a>,
+        pace: Pace,
+        window: Window,
+        under_way_max: usize,
+        value_bytes: u32,
+        seed: u64,
+    ) -> Generator<'a> {
+        // Bytes that do not compress to nothing.
+        let mut random = Random::new(seed);
+        let value = (0..value_bytes).map(|_| random.bits() as u8).collect();
+        Generator {
+            client,
+            tasks,
+            pace,
+            window,
+            under_way: HashMap::new(),
+            under_way_max,
+            value,
+            random,
+            figures: FiguresByKind::of(&[]),
+            strain: Strain::default(),
+            pulse: None,
+            full_at: None,
+            exhausted: false,
+        }
+    }
+
+    /// Reports to a progress line from now on.
+    pub fn report_to(&mut self, pulse: Option<Pulse>) {
+        self.pulse = pulse;
+    }
+
+    /// Runs to the end. What is still under way then is answered before the connection goes, so that the next run
+    /// starts clean.
+    pub fn run(mut self) -> (FiguresByKind, Strain) {
+        if matches!(self.pace, Pace::Open { .. }) {
+            // Waits end on time, not up to 50 us behind it. Where this is refused they end a little late.
+            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        }
+        let mut counting: Option<(Instant, Option<ThreadTime>)> = None;
+        loop {
+            let now = Instant::now();
+            if self.window.is_over(now) || self.exhausted {
+                break;
+            }
+            if counting.is_none() && now >= self.window.from {
+                counting = Some((now, ThreadTime::now()));
+            }
+            let wait = self.send(now);
+            self.complete(wait);
+        }
+        if let Some((since, before)) = counting {
+            let used = before.zip(ThreadTime::now()).map(|(before, after)| after.since(before));
+            self.strain.add(&Strain::of_thread(used, since.elapsed()));
+        }
+        while !self.under_way.is_empty() {
+            self.complete(POLL);
+        }
+        self.count_what_is_behind();
+        (self.figures, self.strain)
+    }
+
+    /// Sends what is due and there is room for, and gives back how long to wait for answers.
+    fn send(&mut self, now: Instant) -> Duration {
+        match &self.pace {
+            Pace::Closed => self.send_closed(),
+            Pace::Open { .. } => self.send_open(now),
+        }
+    }
+
+    fn send_closed(&mut self) -> Duration {
+        while self.under_way.len() < self.under_way_max {
+            let Some(task) = self.next_task() else { break };
+            let from = Instant::now();
+            self.start(Flight { task, from, read: None });
+        }
+        POLL
+    }
+
+    fn send_open(&mut self, now: Instant) -> Duration {
+        loop {
+            let Pace::Open { start, arrivals } = &mut self.pace else { return POLL };
+            let due = *start + arrivals.next();
+            if due > now {
+                return POLL.min(due - now);
+            }
+            if self.under_way.len() >= self.under_way_max {
+                self.full_at = Some(now);
+                return POLL;
+            }
+            arrivals.advance();
+            let Some(task) = self.next_task() else { return POLL };
+            if self.window.counts(now) {
+                let held_back = self.full_at.is_some_and(|full_at| due <= full_at);
+                self.strain.sent += 1;
+                self.strain.held_back += u64::from(held_back);
+                self.strain.late += u64::from(!held_back && now - due > LATE);
+            }
+            self.start(Flight { task, from: due, read: None });
+        }
+    }
+
+    fn next_task(&mut self) -> Option<Task> {
+        let task = self.tasks.next();
+        self.exhausted = task.is_none();
+        task
+    }
+
+    fn start(&mut self, flight: Flight) {
+        let key = key(flight.task.key);
+        let request = match flight.task.kind {
+            Kind::Get => Request::Get { key, stale: false },
+            Kind::ReadModifyWrite if flight.read.is_none() => Request::Get { key, stale: false },
+            Kind::Put | Kind::Insert | Kind::ReadModifyWrite => {
+                Request::Write(Operation::Put { key, value: self.next_value(), return_old: false })
+            }
+            Kind::Scan => {
+                Request::Scan(ScanOptions { start: key, end: None, limit: flight.task.entries, stale: false })
+            }
+        };
+        let id = self.client.submit(request);
+        self.under_way.insert(id, flight);
+    }
+
+    /// Another value each time.
+    fn next_value(&mut self) -> Vec<u8> {
+        let stamp = self.random.bits().to_le_bytes();
+        let length = stamp.len().min(self.value.len());
+        self.value[..length].copy_from_slice(&stamp[..length]);
+        self.value.clone()
+    }
+
+    fn complete(&mut self, wait: Duration) {
+        let completions = self.client.poll(wait);
+        let now = Instant::now();
+        for Completion { id, result } in completions {
+            let Some(mut flight) = self.under_way.remove(&id) else { continue };
+            if flight.task.kind == Kind::ReadModifyWrite
+                && flight.read.is_none()
+                && let Ok(answer) = &result
+            {
+                flight.read = Some(found(answer));
+                self.start(flight);
+                continue;
+            }
+            self.tasks.ended(&flight.task);
+            self.note(now, &flight, result);
+        }
+    }
+
+    fn note(&mut self, now: Instant, flight: &Flight, result: Result<Answer, ClientError>) {
+        let latency = now - flight.from;
+        if let Some(pulse) = &mut self.pulse {
+            pulse.beat(now, latency, result.is_ok());
+        }
+        if !self.window.counts(now) {
+            return;
+        }
+        match result {
+            Ok(answer) => {
+                let found = flight.read.unwrap_or_else(|| found(&answer));
+                self.figures.kind(flight.task.kind).answered(latency, found);
+            }
+            Err(error) => self.figures.failed(flight.task.kind, error),
+        }
+    }
+
+    fn count_what_is_behind(&mut self) {
+        if let (Pace::Open { start, arrivals }, Some(to)) = (&mut self.pace, self.window.to) {
+            while *start + arrivals.next() < to {
+                self.strain.behind += 1;
+                arrivals.advance();
+            }
+        }
+    }
+}
+
+fn found(answer: &Answer) -> bool {
+    match answer {
+        Answer::Value(value) => value.is_some(),
+        Answer::Page(page) => !page.entries.is_empty(),
+        _ => true,
+    }
+}

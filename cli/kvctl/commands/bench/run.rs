@@ -1,0 +1,184 @@
+//! `bench run`: a thread for each library client, all counting over the same time.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::arrivals::Arrivals;
+use super::figures::FiguresByKind;
+use super::generator::{Generator, Pace, Window};
+use super::keys::Population;
+use super::live::Live;
+use super::random::Random;
+use super::report::Outcome;
+use super::strain::Strain;
+use super::workload::{Mix, Tasks};
+use crate::args::{BenchArrivals, BenchRun, BenchWork, Globals};
+use crate::connect::connect;
+use crate::exit::Failure;
+use crate::output::Answer;
+
+const CLIENTS_CLOSED: u32 = 16;
+const CLIENTS_OPEN: u32 = 256;
+const VALUE_BYTES: u32 = 100;
+/// Ten fields of a hundred bytes.
+const VALUE_BYTES_YCSB: u32 = 1_000;
+
+pub fn run(globals: &Globals, run: &BenchRun) -> Result<Answer, Failure> {
+    let load = Load::of(&run.work, run.rate.map(|rate| Offered { rate, arrivals: run.arrivals }))?;
+    let outcome = load.measure(globals, &run.work.workload.name())?;
+    Ok(outcome.answer(load.described()))
+}
+
+/// A rate to offer in open loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered {
+    /// Requests a second, all threads together.
+    pub rate: f64,
+    pub arrivals: BenchArrivals,
+}
+
+/// A run with everything decided.
+#[derive(Debug)]
+pub struct Load<'a> {
+    work: &'a BenchWork,
+    mix: Mix,
+    offered: Option<Offered>,
+    clients: u32,
+    connections: u32,
+    value_bytes: u32,
+}
+
+impl<'a> Load<'a> {
+    /// In open loop if a rate is offered.
+    pub fn of(work: &'a BenchWork, offered: Option<Offered>) -> Result<Load<'a>, Failure> {
+        let clients = work.clients.unwrap_or(if offered.is_some() { CLIENTS_OPEN } else { CLIENTS_CLOSED });
+        let value_bytes = if work.workload.is_ycsb() { VALUE_BYTES_YCSB } else { VALUE_BYTES };
+        Ok(Load {
+            mix: Mix::of(work)?,
+            offered,
+            clients,
+            connections: work.connections.min(clients),
+            value_bytes: work.value_size.unwrap_or(value_bytes),
+            work,
+        })
+    }
+
+    /// The same in closed loop with the clients of an open one.
+    pub fn of_closed_with_many(work: &'a BenchWork) -> Result<Load<'a>, Failure> {
+        let clients = work.clients.unwrap_or(CLIENTS_OPEN);
+        Ok(Load { clients, connections: work.connections.min(clients), ..Load::of(work, None)? })
+    }
+
+    /// Runs it, with `title` on the progress line.
+    pub fn measure(&self, globals: &Globals, title: &str) -> Result<Outcome, Failure> {
+        let population = Population::new(self.work.keys);
+        let chooser = self.mix.chooser(self.work.keys);
+        // Nobody starts before all are ready: a cluster that cannot be reached is an error, not a result.
+        let ready = Barrier::new(self.connections as usize);
+        let live = Live::new(title, None);
+        let results: Vec<Result<(FiguresByKind, Strain), Failure>> = thread::scope(|scope| {
+            let one = |i: u32| {
+                let (chooser, pulse) = (chooser.clone(), live.as_ref().map(Live::pulse));
+                let (ready, population) = (&ready, &population);
+                scope.spawn(move || {
+                    let client = connect(globals);
+                    ready.wait();
+                    let begun = Instant::now();
+                    let random = Random::new(seed(i));
+                    let tasks = Tasks::Mixed { mix: &self.mix, chooser, population, random };
+                    let under_way_max = share(self.clients, self.connections, i) as usize * self.work.depth as usize;
+                    let from = begun + self.work.warmup;
+                    let window = Window { from, to: Some(from + self.work.duration) };
+                    let pace = self.pace(begun, i);
+                    let mut generator =
+                        Generator::new(client?, tasks, pace, window, under_way_max, self.value_bytes, !seed(i));
+                    generator.report_to(pulse);
+                    Ok(generator.run())
+                })
+            };
+            let threads: Vec<_> = (0..self.connections).map(one).collect();
+            if let Some(live) = live {
+                live.draw();
+            }
+            threads.into_iter().map(|thread| thread.join().expect("a bench thread does not panic")).collect()
+        });
+        gathered(results, FiguresByKind::of(&self.mix.kinds()), self.work.duration)
+    }
+
+    fn pace(&self, start: Instant, thread: u32) -> Pace {
+        match self.offered {
+            None => Pace::Closed,
+            Some(Offered { rate, arrivals }) => {
+                let arrivals = Arrivals::new(arrivals, rate, thread, self.connections, seed(thread));
+                Pace::Open { start, arrivals }
+            }
+        }
+    }
+
+    /// What was run, for the document.
+    pub fn described(&self) -> Value {
+        let work = self.work;
+        let mut run = json!({
+            "workload": work.workload.name(),
+            "loop": "closed",
+            "clients": self.clients,
+            "connections": self.connections,
+            "depth": work.depth,
+            "value_size": self.value_bytes,
+            "keys": work.keys,
+            "duration_seconds": work.duration.as_secs_f64(),
+            "warmup_seconds": work.warmup.as_secs_f64(),
+        });
+        if let Some(read_share) = work.read_share {
+            run["read_share"] = json!(read_share);
+        }
+        if let Some(offered) = self.offered {
+            run["loop"] = json!("open");
+            run["offered_per_second"] = json!(offered.rate);
+            run["arrivals"] = json!(if offered.arrivals == BenchArrivals::Even { "even" } else { "poisson" });
+        }
+        run
+    }
+}
+
+/// Puts the results of all threads together.
+pub fn gathered(
+    results: Vec<Result<(FiguresByKind, Strain), Failure>>,
+    mut figures: FiguresByKind,
+    measured: Duration,
+) -> Result<Outcome, Failure> {
+    let mut strain = Strain::default();
+    for result in results {
+        let (of_thread, strain_of_thread) = result?;
+        figures.add(&of_thread);
+        strain.add(&strain_of_thread);
+    }
+    Ok(Outcome { figures, strain, measured })
+}
+
+/// How many of `clients` the library client number `i` of `connections` carries.
+fn share(clients: u32, connections: u32, i: u32) -> u32 {
+    clients / connections + u32::from(i < clients % connections)
+}
+
+/// Another one for each thread and each run.
+pub fn seed(thread: u32) -> u64 {
+    u64::from(thread).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_spread_evenly_over_connections() {
+        for (clients, connections) in [(1, 1), (256, 16), (17, 4), (5, 5)] {
+            let shares: Vec<u32> = (0..connections).map(|i| share(clients, connections, i)).collect();
+            assert_eq!(shares.iter().sum::<u32>(), clients);
+            assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
+        }
+    }
+}
