@@ -3,6 +3,7 @@
 #
 #   sh tests/run.sh                                          the whole gate
 #   sh tests/run.sh --long                                   every suite with real processes at full length, 5,000 seeds
+#   sh tests/run.sh --performance                            a loaded cluster: throughput and percentiles of every operation
 #   KVD_SIM_SEEDS=FIRST..LAST sh tests/run.sh --simulation   these simulation seeds and nothing else
 #
 # The last line is `N passed, N failed`, with `, N skipped` if something could not run here; what was skipped is
@@ -16,9 +17,10 @@ mode=gate
 case ${1:-} in
 '') ;;
 --long) mode=long ;;
+--performance) mode=performance ;;
 --simulation) mode=simulation ;;
 *)
-    echo "usage: sh tests/run.sh [--long | --simulation]" >&2
+    echo "usage: sh tests/run.sh [--long | --performance | --simulation]" >&2
     exit 2
     ;;
 esac
@@ -113,6 +115,13 @@ if [ "$mode" = simulation ]; then
     fi
     check "build" cargo build --release --workspace --quiet
     [ "$failed" -eq 0 ] && simulation "$seeds"
+    finish
+fi
+
+if [ "$mode" = performance ]; then
+    check "build" cargo build --release --workspace --quiet
+    [ "$failed" -eq 0 ] && suite "performance" env KV_PERFORMANCE_LONG=1 \
+        cargo test --release --workspace --test performance -- --nocapture
     finish
 fi
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Run, kvctl, scratch, shared};
+use crate::harness::{Run, kvctl, scratch, shared, start};
 
 const NOBODY: [&str; 1] = ["127.0.0.1:1"];
 /// Keys that every test here loads and reads.
@@ -42,8 +42,9 @@ fn operations(result: &Value) -> Vec<&str> {
 #[test]
 fn every_workload_runs_its_operations_and_finds_what_was_loaded() {
     load();
-    let workloads: [(&str, &[&str]); 9] = [
+    let workloads: [(&str, &[&str]); 10] = [
         ("put", &["put"]),
+        ("scan", &["scan"]),
         ("get", &["get"]),
         ("mixed", &["get", "put"]),
         ("ycsb-a", &["get", "put"]),
@@ -66,6 +67,35 @@ fn every_workload_runs_its_operations_and_finds_what_was_loaded() {
         }
         assert_eq!(result["generator"]["threads"], 2, "{workload}");
     }
+}
+
+#[test]
+fn what_is_deleted_is_missed() {
+    // A cluster of its own: other tests count on the keys of the shared one.
+    let cluster = start("bench-delete", &[1, 1, 1]);
+    let run = |workload: &str| {
+        let short = ["--keys", "50", "--clients", "4", "--duration", "500ms", "--warmup", "0s", "-o", "json"];
+        let result = kvctl(&cluster.endpoints(), &[&["bench", "run", workload], &short[..]].concat()).exits(0).json();
+        result["operations"][workload].clone()
+    };
+    kvctl(&cluster.endpoints(), &["bench", "load", "--keys", "50"]).exits(0);
+    assert_eq!(run("get")["misses"], 0);
+    let deleted = run("delete");
+    assert!(deleted["ops_per_second"].as_f64() > Some(0.0) && deleted["errors"] == 0, "{deleted}");
+    let read = run("get");
+    assert!(read["misses"].as_u64() > Some(0), "{read}");
+}
+
+#[test]
+fn a_swap_that_is_overtaken_is_a_miss_and_the_rest_succeeds() {
+    // Eight clients on one key: each swap fails all others that have read before it.
+    let one = ["--keys", "1", "--clients", "8", "--duration", "500ms", "--warmup", "0s"];
+    let swapped = bench(&[&["run", "cas", "-o", "json"], &one[..]].concat()).exits(0).json();
+    let cas = &swapped["operations"]["cas"];
+    assert_eq!(cas["errors"], 0, "{swapped}");
+    let all = (cas["ops_per_second"].as_f64().expect("a rate") * 0.5).round() as u64;
+    let misses = cas["misses"].as_u64().expect("misses");
+    assert!(misses > 0 && misses < all, "{misses} of {all}");
 }
 
 #[test]

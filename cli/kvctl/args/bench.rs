@@ -95,7 +95,7 @@ pub struct BenchWork {
     /// Keys that requests are drawn from
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=KEYS_MAX))]
     pub keys: u64,
-    /// How keys are drawn in put, get and mixed [default: uniform]
+    /// How keys are drawn where ycsb-* does not fix it [default: uniform]
     #[arg(long, value_enum)]
     pub distribution: Option<BenchDistribution>,
     /// Share of gets in mixed, 0 to 1 [default: 0.5]
@@ -117,6 +117,12 @@ pub enum BenchWorkload {
     Get,
     /// Gets and puts in the shares of `--read-share`
     Mixed,
+    /// A get, then a compare-and-swap of what it found, measured as one; who is overtaken in between is a miss
+    Cas,
+    /// Delete keys, also ones that are gone already
+    Delete,
+    /// Scans of 1 to 100 entries
+    Scan,
     /// Half gets, half puts; zipfian
     YcsbA,
     /// 95 % gets, 5 % puts; zipfian
@@ -138,7 +144,7 @@ impl BenchWorkload {
     }
 
     pub fn is_ycsb(self) -> bool {
-        !matches!(self, BenchWorkload::Put | BenchWorkload::Get | BenchWorkload::Mixed)
+        self.name().starts_with("ycsb-")
     }
 }
 

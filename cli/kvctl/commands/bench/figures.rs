@@ -21,7 +21,7 @@ pub struct Figures {
     /// Of the operations that were answered.
     pub latency_us: Histogram<u64>,
     pub errors: u64,
-    /// Reads that found nothing.
+    /// Reads that found nothing, and swaps that found another value.
     pub misses: u64,
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine_core::command::Operation;
 use net::client::blocking::Client;
-use net::client::{Answer, ClientError, Completion, Request, RequestId, ScanOptions};
+use net::client::{Answer, CasResult, ClientError, Completion, Request, RequestId, ScanOptions};
 
 use super::arrivals::Arrivals;
 use super::figures::FiguresByKind;
@@ -57,8 +57,14 @@ struct Flight {
     task: Task,
     /// What its latency counts from.
     from: Instant,
-    /// Of a read-modify-write: the value has been read, and whether it was there.
-    read: Option<bool>,
+    /// What was read, of a task that reads first.
+    read: Option<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    found: bool,
+    value: Option<Vec<u8>>,
 }
 
 /// See the module.
@@ -193,14 +199,19 @@ impl<'a> Generator<'a> {
         task
     }
 
-    fn start(&mut self, flight: Flight) {
+    fn start(&mut self, mut flight: Flight) {
         let key = key(flight.task.key);
         let request = match flight.task.kind {
             Kind::Get => Request::Get { key, stale: false },
-            Kind::ReadModifyWrite if flight.read.is_none() => Request::Get { key, stale: false },
+            kind if kind.reads_first() && flight.read.is_none() => Request::Get { key, stale: false },
             Kind::Put | Kind::Insert | Kind::ReadModifyWrite => {
                 Request::Write(Operation::Put { key, value: self.next_value(), return_old: false })
             }
+            Kind::Cas => {
+                let expect = flight.read.as_mut().and_then(|read| read.value.take());
+                Request::Write(Operation::CompareAndSwap { key, expect, set: Some(self.next_value()) })
+            }
+            Kind::Delete => Request::Write(Operation::Delete { key, return_old: false }),
             Kind::Scan => {
                 Request::Scan(ScanOptions { start: key, end: None, limit: flight.task.entries, stale: false })
             }
@@ -222,16 +233,16 @@ impl<'a> Generator<'a> {
         let now = Instant::now();
         for Completion { id, result } in completions {
             let Some(mut flight) = self.under_way.remove(&id) else { continue };
-            if flight.task.kind == Kind::ReadModifyWrite
-                && flight.read.is_none()
-                && let Ok(answer) = &result
-            {
-                flight.read = Some(found(answer));
-                self.start(flight);
-                continue;
+            match result {
+                Ok(Answer::Value(value)) if flight.task.kind.reads_first() && flight.read.is_none() => {
+                    flight.read = Some(Read { found: value.is_some(), value });
+                    self.start(flight);
+                }
+                result => {
+                    self.tasks.ended(&flight.task);
+                    self.note(now, &flight, result);
+                }
             }
-            self.tasks.ended(&flight.task);
-            self.note(now, &flight, result);
         }
     }
 
@@ -245,7 +256,7 @@ impl<'a> Generator<'a> {
         }
         match result {
             Ok(answer) => {
-                let found = flight.read.unwrap_or_else(|| found(&answer));
+                let found = found(&answer) && flight.read.as_ref().is_none_or(|read| read.found);
                 self.figures.kind(flight.task.kind).answered(latency, found);
             }
             Err(error) => self.figures.failed(flight.task.kind, error),
@@ -262,10 +273,12 @@ impl<'a> Generator<'a> {
     }
 }
 
+/// Whether the answer is what was looked for; else it is a miss.
 fn found(answer: &Answer) -> bool {
     match answer {
         Answer::Value(value) => value.is_some(),
         Answer::Page(page) => !page.entries.is_empty(),
+        Answer::Cas(result) => *result == CasResult::Swapped,
         _ => true,
     }
 }

@@ -7,7 +7,7 @@ use super::random::Random;
 use crate::args::{BenchDistribution, BenchWork, BenchWorkload};
 use crate::exit::Failure;
 
-/// The longest scan of ycsb-e; lengths are even from 1 on.
+/// The longest scan, as in ycsb-e; lengths are even from 1 on.
 const SCAN_ENTRIES_MAX: u64 = 100;
 
 /// A kind of operation that has figures of its own.
@@ -20,6 +20,9 @@ pub enum Kind {
     Scan,
     /// A get and then a put of the same key, measured as one.
     ReadModifyWrite,
+    /// A get and then a compare-and-swap of what it found, measured as one.
+    Cas,
+    Delete,
 }
 
 impl Kind {
@@ -31,7 +34,14 @@ impl Kind {
             Kind::Insert => "insert",
             Kind::Scan => "scan",
             Kind::ReadModifyWrite => "read_modify_write",
+            Kind::Cas => "cas",
+            Kind::Delete => "delete",
         }
+    }
+
+    /// Whether the key is read before it is written.
+    pub fn reads_first(self) -> bool {
+        matches!(self, Kind::ReadModifyWrite | Kind::Cas)
     }
 }
 
@@ -62,16 +72,19 @@ impl Mix {
             return refused("--read-share", "mixed");
         }
         if work.distribution.is_some() && work.workload.is_ycsb() {
-            return refused("--distribution", "put, get and mixed");
+            return refused("--distribution", "what is not ycsb-*");
         }
         use BenchDistribution::{Latest, Uniform, Zipfian};
-        use Kind::{Get, Insert, Put, ReadModifyWrite, Scan};
+        use Kind::{Cas, Delete, Get, Insert, Put, ReadModifyWrite, Scan};
         let free = work.distribution.unwrap_or(Uniform);
         let reads = work.read_share.unwrap_or(0.5);
         let (shares, distribution) = match work.workload {
             BenchWorkload::Put => (vec![(Put, 1.0)], free),
             BenchWorkload::Get => (vec![(Get, 1.0)], free),
             BenchWorkload::Mixed => (vec![(Get, reads), (Put, 1.0 - reads)], free),
+            BenchWorkload::Cas => (vec![(Cas, 1.0)], free),
+            BenchWorkload::Delete => (vec![(Delete, 1.0)], free),
+            BenchWorkload::Scan => (vec![(Scan, 1.0)], free),
             BenchWorkload::YcsbA => (vec![(Get, 0.5), (Put, 0.5)], Zipfian),
             BenchWorkload::YcsbB => (vec![(Get, 0.95), (Put, 0.05)], Zipfian),
             BenchWorkload::YcsbC => (vec![(Get, 1.0)], Zipfian),
@@ -237,7 +250,7 @@ mod tests {
         let share = BenchWork { read_share: Some(0.9), ..work(BenchWorkload::YcsbA) };
         assert!(Mix::of(&share).unwrap_err().message.contains("--read-share is for mixed"));
         let uniform = BenchWork { distribution: Some(BenchDistribution::Uniform), ..work(BenchWorkload::YcsbC) };
-        assert!(Mix::of(&uniform).unwrap_err().message.contains("--distribution is for put, get and mixed"));
+        assert!(Mix::of(&uniform).unwrap_err().message.contains("--distribution is for what is not ycsb-*"));
     }
 
     #[test]
