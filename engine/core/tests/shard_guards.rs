@@ -105,6 +105,26 @@ fn a_replica_without_a_provable_log_says_nothing_whatever_it_is_told() {
 }
 
 #[test]
+fn a_member_confirms_a_round_of_its_leaders_term_only() {
+    let (mut shard, others) = shard(2);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    let beat = Body::Heartbeat { commit: Index(0), round: 0, settled: Index(0) };
+    tell(&mut shard, &mut effects, others[0], Term(4), beat);
+    let asked = [((1, 0), 3), ((1, 0), 4), ((1, 0), 5), ((2, 0), 4)];
+    for (number, (from, term)) in (1..).zip(asked) {
+        let questions = vec![Question { group: GROUP, term: Term(term) }];
+        let word = Word::Round(Round { start: 1, number, questions });
+        shard.handle(Event::Word { from, word }, &mut effects);
+    }
+    let confirmed = effects.words.iter().filter_map(|(_, word)| match word {
+        Word::Answer(answer) if answer.refused.is_empty() => Some(answer.number),
+        _ => None,
+    });
+    assert_eq!(confirmed.collect::<Vec<_>>(), [2], "term 4 of node 1, and nothing else");
+}
+
+#[test]
 fn a_replica_without_its_store_serves_no_reads_and_does_not_stand() {
     for kind in [Serving::Hollow, Serving::Amnesiac] {
         let (mut shard, _) = serving(3, kind);
