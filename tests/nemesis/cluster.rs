@@ -4,13 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use net::client::{Client, ClientOptions};
 use net::status::{NodeStatus, ROLE_LEADER};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::clock;
 use super::disk::Disk;
 use super::network::{Network, host};
 use super::room::Room;
@@ -20,8 +20,6 @@ use crate::harness::{ELECTION_TIMEOUT, GROUPS, Janitor, START_PATIENCE, eventual
 const PORT: u16 = 7400;
 /// How long one question for the status may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Where a distribution puts the library that fakes a clock.
-const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
 /// Below so many bytes of free room a node refuses writes.
 pub const LOW_WATER: u64 = 48 << 20;
 
@@ -88,8 +86,8 @@ impl Cluster {
                 cluster.power = disk.can_lose_power();
             }
             let data = disk.path.join("data");
-            let clock =
-                options.movable_clocks.then(faketime).flatten().map(|_| stage.directory.join(format!("{name}.clock")));
+            let movable = options.movable_clocks && clock::preload().is_ok();
+            let clock = movable.then(|| stage.directory.join(format!("{name}.clock")));
             let command = command(&name, &address, text(&data), &list.join(","), options, clock.as_deref());
             let log = stage.directory.join(format!("{name}.log"));
             cluster.nodes.push(Node { name, address, room, disk, data, clock, log, command, process: None });
@@ -165,6 +163,11 @@ impl Cluster {
         let Some(clock) = &self.nodes[position].clock else { return false };
         std::fs::write(clock, format!("{seconds:+}")).expect("the clock is turned");
         true
+    }
+
+    /// Waits until a node shows a wall clock that is so many seconds off.
+    pub fn wait_clock(&self, position: usize, seconds: i64) {
+        clock::wait_until_it_shows(&self.nodes[position].address, &|| self.log(position), seconds);
     }
 
     /// The addresses of all nodes.
@@ -270,39 +273,10 @@ pub fn was_ended_by(status: ExitStatus, signal: Signal) -> bool {
     status.signal() == Some(signal.as_raw())
 }
 
-/// The library that fakes a clock, if it is there and a server runs with it: its allocator and the library both stand in
-/// for functions of the system before anything else has begun.
-pub fn faketime() -> Option<&'static Path> {
-    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let find = || {
-        let mut places: Vec<PathBuf> = vec!["/usr/lib".into()];
-        places.extend(std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path()));
-        places.into_iter().map(|place| place.join(FAKETIME)).find(|path| path.exists() && runs_with(path))
-    };
-    FOUND.get_or_init(find).as_deref()
-}
-
-fn runs_with(library: &Path) -> bool {
-    let version = Command::new(env!("CARGO_BIN_EXE_kvd"))
-        .arg("--version")
-        .env("LD_PRELOAD", library)
-        .env("FAKETIME", "+0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    version.is_ok_and(|status| status.success())
-}
-
 fn command(name: &str, address: &str, data: &str, list: &str, options: &Options, clock: Option<&Path>) -> Vec<String> {
     let mut words: Vec<String> = vec!["env".into()];
-    if let (Some(clock), Some(library)) = (clock, faketime()) {
-        words.extend([
-            format!("LD_PRELOAD={}", library.display()),
-            format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()),
-            "FAKETIME_CACHE_DURATION=1".into(),
-            "FAKETIME_DONT_FAKE_MONOTONIC=1".into(),
-        ]);
+    if let (Some(file), Ok(preload)) = (clock, clock::preload()) {
+        words.extend(clock::environment(preload, file));
     }
     if let Some(max) = options.descriptors_max {
         words.extend(["prlimit".into(), format!("--nofile={max}")]);

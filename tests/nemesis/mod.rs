@@ -12,6 +12,7 @@
 // Every suite includes this and uses its part of it.
 #![allow(dead_code)]
 
+pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod faults;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use net::frame::BODY_BYTES_MAX;
+use net::frame::{BODY_BYTES_MAX, Kind};
 use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
 use net::receive::RecvBuffer;
 use net::request::{ReadRequest, write_read};
@@ -51,6 +51,15 @@ impl Wire {
         self.last += 1;
         let mut frame = Vec::new();
         write_read(&mut frame, group, self.last, &ReadRequest { key, stale });
+        self.stream.write_all(&frame)?;
+        Ok(self.last)
+    }
+
+    /// Sends a command, as bytes, to a group; gives the id that its answer will bear.
+    pub fn send_write(&mut self, group: u32, command: &[u8]) -> std::io::Result<u64> {
+        self.last += 1;
+        let mut frame = Vec::new();
+        net::frame::write(&mut frame, Kind::Write, group, self.last, command);
         self.stream.write_all(&frame)?;
         Ok(self.last)
     }

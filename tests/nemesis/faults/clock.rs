@@ -1,7 +1,8 @@
 //! Wall clocks that jump.
 
 use super::Fault;
-use crate::nemesis::cluster::{Cluster, faketime};
+use crate::nemesis::clock::preload;
+use crate::nemesis::cluster::Cluster;
 use crate::nemesis::random::Random;
 
 const HOUR: i64 = 3600;
@@ -16,16 +17,18 @@ impl Fault for Jump {
     }
 
     fn is_possible(&self, _cluster: &Cluster) -> Result<(), String> {
-        faketime().map(drop).ok_or_else(|| "libfaketime is not installed, or kvd does not run with it".to_owned())
+        preload().map(drop).map_err(str::to_owned)
     }
 
     fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {
         self.0 = random.below(cluster.nodes.len());
         let seconds = if random.below(2) == 0 { HOUR } else { -HOUR };
         assert!(cluster.turn_clock(self.0, seconds), "a cluster with movable clocks");
+        cluster.wait_clock(self.0, seconds);
     }
 
     fn end(&mut self, cluster: &mut Cluster) {
         cluster.turn_clock(self.0, 0);
+        cluster.wait_clock(self.0, 0);
     }
 }
