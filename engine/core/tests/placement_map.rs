@@ -1,7 +1,7 @@
 //! The first map: the same on every node, even, frozen; and its bytes.
 
 use engine_core::placement::cores::core_of;
-use engine_core::placement::founding::{Blueprint, FoundingRecord, RecordError};
+use engine_core::placement::founding::{Blueprint, FoundingRecord, RecordError, VIRTUAL_NODES_MAX};
 use engine_core::placement::map::{ClusterMap, GroupEntry, MAP_GROUP, MapError};
 use engine_core::placement::sets::{GROUPS_PER_SET, ServerSets};
 use raft::ids::{GroupId, ReplicaId};
@@ -218,6 +218,8 @@ fn bytes_from_outside_are_refused_and_never_a_panic() {
                 assert!(map.groups.iter().all(|group| !group.replicas.is_empty()));
                 let known = |replica: &ReplicaId| map.node(replica.node()).is_some();
                 assert!(map.groups.iter().all(|group| group.replicas.iter().all(known)));
+                // As many points on its ring as a founding can ask for, at the most.
+                assert!(map.virtual_nodes <= VIRTUAL_NODES_MAX);
             }
         }
     }

@@ -6,7 +6,8 @@
 //!
 //! On the wire and on disk: one version byte, then an rkyv archive, read with checks only.
 
-use super::ring::{Ring, SLOTS};
+use super::founding::{GROUPS_MAX, VIRTUAL_NODES_MAX};
+use super::ring::Ring;
 use raft::ids::{GroupId, ReplicaId};
 use rkyv::rancor;
 use rkyv::{Archive, Deserialize, Serialize};
@@ -130,13 +131,14 @@ impl ClusterMap {
         if self.nodes.is_empty() || self.nodes.len() > usize::from(u16::MAX) {
             return Some(format!("{} nodes", self.nodes.len()));
         }
-        if self.virtual_nodes == 0 {
-            return Some("no virtual nodes".into());
+        // What no founding can make would take minutes to build a ring of.
+        if self.virtual_nodes == 0 || self.virtual_nodes > VIRTUAL_NODES_MAX {
+            return Some(format!("{} virtual nodes", self.virtual_nodes));
         }
         if let Some(node) = self.nodes.iter().find(|node| node.shards == 0) {
             return Some(format!("node {} has no shards", node.name));
         }
-        if self.groups.len() < 2 || self.groups.len() > usize::from(SLOTS) + 1 || self.groups[0].id != MAP_GROUP {
+        if self.groups.len() < 2 || self.groups.len() > GROUPS_MAX as usize + 1 || self.groups[0].id != MAP_GROUP {
             return Some(format!("{} groups, beginning with {:?}", self.groups.len(), self.groups.first()));
         }
         if let Some(pair) = self.groups.windows(2).find(|pair| pair[0].id >= pair[1].id) {
