@@ -19,6 +19,10 @@ use std::collections::BTreeMap;
 /// A log is held for a follower that is heard of up to so many times the limits that otherwise cut it.
 const LAGGING_FACTOR: u64 = 8;
 
+/// And up to so many times for one that a snapshot is on its way to: cut sooner, it would need the next snapshot when it has
+/// this one, and so on for as long as the writes last.
+const SENDING_FACTOR: u64 = 64;
+
 /// Fewer committed entries than these are kept from a store that nobody waits for, until the next tick.
 const RUN_ENTRIES: u64 = 2048;
 
@@ -92,6 +96,8 @@ pub(super) struct Group {
     apply_due: bool,
     /// What the store holds durably.
     pub(super) store_durable: LogId,
+    /// Bytes of the entries that came since the store was last fed.
+    kept_back_bytes: usize,
     /// Bytes of entries in the log, about: those from before the start are not known.
     pub(super) log_bytes: u64,
     pub(super) sync_asked_at: Index,
@@ -139,6 +145,7 @@ impl Group {
             replaying: None,
             apply_due: false,
             store_durable: applied,
+            kept_back_bytes: 0,
             log_bytes: 0,
             sync_asked_at: applied_index,
             slept_at: 0,
@@ -217,14 +224,15 @@ impl Group {
     }
 
     /// Whether the store lacks more than is kept back for a moment, see [`Group::hand_to_store`].
-    pub(super) fn is_behind(&self) -> bool {
-        self.has_unapplied() && !self.keeps_back()
+    pub(super) fn is_behind(&self, options: &Options) -> bool {
+        self.has_unapplied() && !self.keeps_back(options)
     }
 
     /// While no request waits for the store, entries go there some at a time, at the next tick at the latest, as a
     /// large batch costs it much less than many small ones.
-    fn keeps_back(&self) -> bool {
-        let few = self.replica.applicable().0 - self.handed.0 < RUN_ENTRIES;
+    fn keeps_back(&self, options: &Options) -> bool {
+        let entries = self.replica.applicable().0 - self.handed.0;
+        let few = entries < RUN_ENTRIES && self.kept_back_bytes < options.run_bytes_max;
         few && !self.apply_due && !self.waiting.wants_store()
     }
 
@@ -294,7 +302,9 @@ impl Group {
             self.replica.collect(&mut self.ready);
         }
         std::mem::swap(out, &mut self.ready);
-        self.log_bytes += out.entries.iter().map(|entry| entry.bytes() as u64).sum::<u64>();
+        let bytes: usize = out.entries.iter().map(Entry::bytes).sum();
+        self.log_bytes += bytes as u64;
+        self.kept_back_bytes += bytes;
     }
 
     /// What the persist of `ready` will have made durable.
@@ -330,10 +340,11 @@ impl Group {
         }
         // Never beyond min(commit, own durable index): a store is never ahead of its journal (rule 14).
         let last = self.replica.applicable();
-        if last <= self.handed || self.keeps_back() {
+        if last <= self.handed || self.keeps_back(options) {
             return 0;
         }
         self.apply_due = false;
+        self.kept_back_bytes = 0;
         let from = self.handed.next();
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
             Some(entries) => self.hand(&entries, effects),
@@ -422,8 +433,8 @@ impl Group {
     /// How far the log may be dropped: never beyond what the store holds durably (rule 14).
     ///
     /// Up to what every member has, always. A log that has reached its limit is cut to half of it, whoever lacks the
-    /// rest, and a follower that does gets a snapshot; but one that this leader hears of, or to which a
-    /// snapshot is on its way, may hold the log back to several times the limit: it is about to need no snapshot.
+    /// rest, and a follower that does gets a snapshot; but one that this leader hears of may hold the log back to several
+    /// times the limit, and one to which a snapshot is on its way to many times: it is about to need no other.
     fn cut(&self, pressed: bool, options: &Options) -> Index {
         let durable = self.store_durable.index.min(self.applied.index);
         let settled = durable.min(self.replica.settled());
@@ -441,8 +452,10 @@ impl Group {
         };
         let wanted = Index(durable.0 - keep.min(durable.0));
         let active = self.replica.peers().filter(|peer| peer.active && peer.state != PeerState::Snapshot);
-        let lacking = active.map(|peer| peer.matched).chain(self.sending.values().map(|sending| sending.last.index));
-        let needed = lacking.min().filter(|_| !exceeds(LAGGING_FACTOR)).unwrap_or(durable);
+        let lagging = active.map(|peer| peer.matched).min().filter(|_| !exceeds(LAGGING_FACTOR));
+        let sending =
+            self.sending.values().map(|sending| sending.last.index).min().filter(|_| !exceeds(SENDING_FACTOR));
+        let needed = lagging.into_iter().chain(sending).min().unwrap_or(durable);
         settled.max(wanted.min(needed))
     }
 

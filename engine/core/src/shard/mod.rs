@@ -320,7 +320,7 @@ impl Shard {
 
     /// Whether the store of every group has what is committed, but for the little that is kept back for a moment.
     pub fn caught_up(&self) -> bool {
-        !self.groups.values().any(Group::is_behind)
+        !self.groups.values().any(|group| group.is_behind(&self.options))
     }
 
     /// Whether something waits for the disk or the store.
