@@ -174,7 +174,7 @@ async fn run(core: Rc<Core>, sending: Rc<Sending>) {
     let mut alone_since = Instant::now();
     let mut ended = Ended::Broken;
     while !sending.over.get() && !core.is_stopping() && alone_since.elapsed() < RESUME_PATIENCE {
-        let peer_core = core_of(group, core.map.nodes[usize::from(to.node())].shards);
+        let peer_core = core_of(group, core.map().nodes[usize::from(to.node())].shards);
         match peers::connect(&core, Role::Snapshot, to.node(), peer_core).await {
             // Called off meanwhile: nobody else will close this one.
             Ok((socket, _)) if sending.over.get() => socket.close(),

@@ -6,6 +6,7 @@ use super::event::{Query, Ticket};
 use super::liveness::Links;
 use super::snapshots::Sending;
 use super::waiting::{Waiting, Write};
+use crate::exchange::Question;
 use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
 use raft::Replica;
 use raft::entry::{Entry, EntryKind, LogId};
@@ -84,7 +85,9 @@ pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) replica: Replica,
     pub(super) serving: Serving,
-    preferred: ReplicaId,
+    pub(super) preferred: ReplicaId,
+    /// Who the map wants as voters, in order.
+    pub(super) wanted: Vec<ReplicaId>,
     pub(super) ready: Ready,
     pub(super) waiting: Waiting,
     /// The highest index handed to the store.
@@ -138,6 +141,7 @@ impl Group {
             replica,
             serving: start.serving,
             preferred: start.preferred,
+            wanted: Vec::new(),
             ready: Ready::default(),
             waiting: Waiting::default(),
             handed: applied_index,
@@ -201,12 +205,13 @@ impl Group {
         self.serving == Serving::Whole && self.waiting.len() == 0 && still && self.applied.index == last
     }
 
-    /// Leader: whether nothing is to be done, every other member's core lives, and leadership is where it belongs.
+    /// Leader: whether nothing is to be done, every other member's core lives, and members and leadership are as the map
+    /// wants them.
     pub(super) fn may_sleep(&self, links: &Links) -> bool {
         let own = self.replica.id();
         let at_home = self.preferred == own || !self.replica.membership().is_voter(self.preferred);
         let lives = |peer: raft::PeerView| links.is_up(self.id, peer.id.node());
-        self.leads() && self.is_quiet() && at_home && self.replica.peers().all(lives)
+        self.leads() && self.is_quiet() && at_home && self.has_wanted_members() && self.replica.peers().all(lives)
     }
 
     /// Whether it would not notice by itself, asleep, that a core of `node` is gone: as a follower if its leader is
@@ -218,9 +223,11 @@ impl Group {
         }
     }
 
-    /// Whether this replica confirms a read round of the leader on node `node` in `term`. Nothing of the group is stirred.
-    pub(super) fn follows(&self, node: u16, term: Term) -> bool {
-        self.serving != Serving::Amnesiac && self.replica.follows(node, term)
+    /// Whether this replica is the one that a read round of the leader on node `node` asks, and confirms it. Nothing of the
+    /// group is stirred.
+    pub(super) fn follows(&self, node: u16, question: &Question) -> bool {
+        let asked = question.to == self.replica.id();
+        asked && self.serving != Serving::Amnesiac && self.replica.follows(node, question.term)
     }
 
     /// Whether the store lacks more than is kept back for a moment, see [`Group::hand_to_store`].
@@ -457,27 +464,6 @@ impl Group {
             self.sending.values().map(|sending| sending.last.index).min().filter(|_| !exceeds(SENDING_FACTOR));
         let needed = lagging.into_iter().chain(sending).min().unwrap_or(durable);
         settled.max(wanted.min(needed))
-    }
-
-    /// Gives leadership back to the replica that placement prefers, when that is up to date.
-    /// A core that does not claim to live gets nothing: its disk may be stuck.
-    pub(super) fn return_to_preferred(&mut self, links: &Links) {
-        let up = links.is_up(self.id, self.preferred.node());
-        if !self.leads() || self.preferred == self.replica.id() || !up {
-            return;
-        }
-        let last = self.replica.last().index;
-        let fit = self.replica.peers().any(|peer| {
-            peer.id == self.preferred
-                && peer.active
-                && !peer.learner
-                && !peer.hollow
-                && last.0 - peer.matched.0.min(last.0) < 1_000
-        });
-        if fit {
-            // Refused while a change is open; the next round asks again.
-            let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);
-        }
     }
 
     /// The voter that lacks least of those heard of lately, if this replica leads.
