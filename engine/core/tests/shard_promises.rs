@@ -1,22 +1,20 @@
 //! What a shard says and when: the scenes in which the simulation caught it saying too much.
 
-use engine_core::command::{self, ClientId, Command, Limits, Operation, Outcome, SessionRef};
-use engine_core::placement::founding::Blueprint;
-use engine_core::placement::map::ClusterMap;
+#[path = "shard_support/lone.rs"]
+mod lone;
+
+use engine_core::command::{self, ClientId, Command, Operation, Outcome, SessionRef};
 use engine_core::shard::effects::SnapshotStep;
-use engine_core::shard::{
-    Answer, Effects, Event, GroupStart, Options, Query, RECOVERED, Refused, Serving, Shard, Ticket,
-};
+use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Shard, Ticket};
 use engine_core::snapshot::Header;
 use engine_core::state_machine::{AppliedRun, ApplyRun};
+use lone::{GROUP, shard, synced, tell};
 use raft::Membership;
-use raft::entry::{Entry, EntryKind, HardState, LogId};
-use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::entry::{Entry, EntryKind, LogId};
+use raft::ids::{Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body, Message};
-use raft::replica::{Restored, Role};
+use raft::replica::Role;
 use std::rc::Rc;
-
-const GROUP: GroupId = GroupId(1);
 
 #[test]
 fn nothing_recovered_is_acknowledged_or_applied_before_its_batch_is_durable() {
@@ -192,67 +190,6 @@ fn a_read_sends_what_was_kept_back_to_the_store_at_once() {
     assert_eq!(effects.apply.len(), 1, "before its round is confirmed");
 }
 
-/// Ends the turn, and its persist is durable.
-fn synced(shard: &mut Shard, effects: &mut Effects) {
-    shard.finish(effects);
-    let through = effects.persist_number;
-    shard.handle(Event::Persisted { through }, effects);
-    shard.finish(effects);
-}
-
 fn accepts(message: &Message) -> bool {
     matches!(message.body, Body::AppendReply(AppendReply::Accepted { .. }))
-}
-
-fn tell(shard: &mut Shard, effects: &mut Effects, from: ReplicaId, term: Term, body: Body) {
-    let message = Message { from, to: ReplicaId::new(0, 0), term, body };
-    shard.handle(Event::Message { group: GROUP, message }, effects);
-}
-
-/// Node 0 of three with one group, whose log held `entries` no-ops of term 1 when it started; and the other replicas.
-fn shard(entries: u64) -> (Shard, [ReplicaId; 2]) {
-    let blueprint = Blueprint {
-        nodes: (0..3).map(|node| (format!("n{node}"), format!("h{node}:1"))).collect(),
-        groups: 1,
-        replication: 3,
-        set_size: None,
-        virtual_nodes: 8,
-    };
-    let map = ClusterMap::founded(&blueprint.record(&[(1, 1), (2, 1), (3, 1)]));
-    let replicas = [0, 1, 2].map(|node| ReplicaId::new(node, 0));
-    let tail: Vec<Entry> = (1..=entries)
-        .map(|index| Entry { term: Term(1), index: Index(index), kind: EntryKind::Noop, payload: Rc::from([]) })
-        .collect();
-    let restored = Restored {
-        hard_state: HardState { term: Term(u64::from(entries > 0)), vote: None },
-        log_start: LogId::default(),
-        membership: Membership::new(&replicas, &[]).unwrap(),
-        terms: tail.iter().take(1).map(|entry| (entry.index, entry.term)).collect(),
-        last: Index(entries),
-        memberships: Vec::new(),
-        tail,
-        applied: Index(0),
-    };
-    let start =
-        GroupStart { group: GROUP, replica: replicas[0], restored, serving: Serving::Whole, preferred: replicas[0] };
-    let options = Options {
-        node: 0,
-        start: 1,
-        seed: 1,
-        election_ticks: 10,
-        heartbeat_ticks: 1,
-        idle_ticks: 10,
-        inflight_messages_max: 8,
-        inflight_bytes_max: 1 << 20,
-        append_bytes_max: 1 << 16,
-        window_bytes_max: 1 << 20,
-        uncommitted_bytes_max: 1 << 20,
-        apply_bytes_max: 1 << 20,
-        run_bytes_max: 1 << 20,
-        waiting_max: 100,
-        snapshot_entries: 1000,
-        snapshot_log_bytes: 1 << 20,
-        limits: Limits::default(),
-    };
-    (Shard::new(options, &map, vec![start]), [replicas[1], replicas[2]])
 }

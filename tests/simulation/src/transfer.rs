@@ -109,7 +109,8 @@ impl World {
         self.totals.count("snapshots begun");
         let transfers = &mut self.core(place).transfers;
         transfers.last_id += 1;
-        let id = place.life << 32 | transfers.last_id;
+        // No two senders give the same, as real ones draw theirs.
+        let id = u64::from(place.node) << 48 | place.life << 32 | transfers.last_id;
         let header = Header { group, from, to, term, id, last, membership };
         let sending = Sending {
             wanted,
