@@ -27,7 +27,7 @@ use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
 use net::response::Response;
 use raft::replica::Role;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -450,7 +450,9 @@ impl Core {
         let replicas = state.shard.views().filter_map(|view| {
             let replica = state.shard.replica(view.group)?;
             let last = view.last.0;
-            let lag = replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last)));
+            // While a lost replica is replaced its node has two: the newer one comes later.
+            let lag: BTreeMap<u16, u64> =
+                replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last))).collect();
             Some(ReplicaMetrics {
                 group: view.group.0,
                 state: match view.role {
@@ -462,7 +464,7 @@ impl Core {
                 log_entries: last + 1 - view.first.0,
                 committed: view.commit.0,
                 apply_lag: view.commit.0.saturating_sub(view.applied.0),
-                lag: lag.collect(),
+                lag: lag.into_iter().collect(),
             })
         });
         CoreMetrics {

@@ -2,7 +2,7 @@
 //!
 //! The map names the replicas of every group; the membership in the group's own log is what counts. Wherever the two
 //! differ, whoever leads takes one step at a time: a new replica is added as a learner, and once it has caught up, one
-//! joint change puts the map's replicas in force and the lost one out. Every step is decided from what is there, so
+//! joint change puts it in and the lost one out. Every step is decided from what is there, so
 //! a new leader goes on where the former one stopped. A change of the map itself is an entry of group 0, proposed
 //! here by its leader when a node asks to come back with an empty disk.
 
@@ -103,12 +103,15 @@ impl Group {
         if there.is_joint() || self.replica.membership_index() > self.replica.commit() {
             return false;
         }
-        let lacking: Vec<ReplicaId> = self.wanted.iter().copied().filter(|id| !there.is_voter(*id)).collect();
-        let (voters, learners) = if lacking.iter().all(|id| self.has_caught_up(*id)) {
-            (self.wanted.clone(), Vec::new())
+        // Learners first: a vote that cannot be given yet would only make quorums harder to reach.
+        let new = self.wanted.iter().copied().filter(|id| !there.is_voter(*id));
+        let (ready, learners): (Vec<ReplicaId>, Vec<ReplicaId>) = new.partition(|id| self.has_caught_up(*id));
+        let voters = if learners.is_empty() {
+            self.wanted.clone()
         } else {
-            // Learners first: a vote that cannot be given yet would only make quorums harder to reach.
-            (there.voters.clone(), lacking)
+            // Who has caught up takes the place of its node's lost replica, whatever the others do.
+            let lost = |id: &ReplicaId| ready.iter().any(|new| new.node() == id.node());
+            there.voters.iter().copied().filter(|id| !lost(id)).chain(ready.iter().copied()).collect()
         };
         // Refused while leadership moves, while the term is new, and when all that is to be done is to wait.
         self.replica.change_membership(&voters, &learners, &mut self.ready).is_ok()
