@@ -1,7 +1,7 @@
 //! What must hold when one thing goes wrong with real nodes, a test for each.
 //!
 //! `power`: power cuts. `pauses`: nodes that stand still. `links`: partitions, loss, delay. `disks`: errors, no room, slow.
-//! `damage`: flipped bits, a wiped disk. `limits`: descriptors, half and oversize frames, idle connections.
+//! `damage`: flipped bits. `wiped`: lost disks. `limits`: descriptors, half and oversize frames, idle connections.
 //!
 //! Short in the gate; `KV_RELIABILITY_LONG=1` (`sh tests/run.sh --long`) repeats each as often as it must hold.
 //! `KV_NEMESIS_SEED` repeats the choices of an earlier run. Needs root and the tools that `nemesis` names; what is missing
@@ -25,6 +25,8 @@ mod links;
 mod pauses;
 #[path = "reliability/power.rs"]
 mod power;
+#[path = "reliability/wiped.rs"]
+mod wiped;
 
 use std::time::Duration;
 

@@ -40,9 +40,11 @@ const ROOMS: &[(&str, &[&str])] = &[
 const SHARED: &[(&str, &str)] = &[
     ("engine/src/node/admin.rs", "the admin thread reads what the cores publish"),
     ("engine/src/node/core.rs", "the facts of the node, written once before the cores start"),
+    ("engine/src/node/following.rs", "the cluster map, the same for all cores and doors, replaced as a whole"),
     ("engine/src/node/front.rs", "the front thread hands sockets over through the stage"),
     ("engine/src/node/health.rs", "one heartbeat a core, stored by it and read by the admin thread only"),
     ("engine/src/node/lobby.rs", "callers before there is a cluster, counted against a limit"),
+    ("engine/src/node/mesh.rs", "carries the cluster map to all cores when it changes"),
     ("engine/src/node/mod.rs", "makes what the threads share"),
     ("engine/src/node/queue.rs", "the lock-free queues between a core and its helpers"),
     ("engine/src/node/signals.rs", "the signal thread sets the stage and the health"),

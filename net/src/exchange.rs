@@ -6,7 +6,7 @@
 use crate::archive;
 use crate::frame::{self, Kind};
 use engine_core::exchange::{Answer, ArchivedWord, Beat, Question, Round, Word};
-use raft::ids::{GroupId, Term};
+use raft::ids::{GroupId, ReplicaId, Term};
 
 /// The bytes are no word of this version. The sender is broken or not ours: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,7 @@ pub fn read(body: &[u8]) -> Result<Word, ExchangeError> {
                 .iter()
                 .map(|question| Question {
                     group: GroupId(question.group.0.to_native()),
+                    to: ReplicaId(question.to.0.to_native()),
                     term: Term(question.term.0.to_native()),
                 })
                 .collect(),

@@ -63,6 +63,14 @@ pub enum Kind {
     SnapshotEnd = 134,
     /// A [`crate::snapshot::Answer`] of the receiver.
     SnapshotAnswer = 135,
+    /// Whether there is a newer cluster map ([`crate::follow`]).
+    MapQuery = 136,
+    /// The answer to [`Kind::MapQuery`].
+    MapAnswer = 137,
+    /// A node with an empty disk asks to come back ([`crate::follow`]).
+    Petition = 138,
+    /// The answer to [`Kind::Petition`].
+    PetitionAnswer = 139,
 }
 
 impl Kind {
@@ -86,6 +94,10 @@ impl Kind {
             133 => Kind::SnapshotChunk,
             134 => Kind::SnapshotEnd,
             135 => Kind::SnapshotAnswer,
+            136 => Kind::MapQuery,
+            137 => Kind::MapAnswer,
+            138 => Kind::Petition,
+            139 => Kind::PetitionAnswer,
             _ => return None,
         })
     }

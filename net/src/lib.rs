@@ -13,6 +13,7 @@
 mod archive;
 pub mod client;
 pub mod exchange;
+pub mod follow;
 pub mod founding;
 pub mod frame;
 pub mod hello;

@@ -44,5 +44,8 @@ pub struct ReplicaStatus {
     pub snapshots_installed: u64,
 }
 
+/// [`ReplicaStatus::role`] of a replica without a vote.
+pub const ROLE_LEARNER: u8 = 4;
+
 /// [`ReplicaStatus::role`] of a leader.
 pub const ROLE_LEADER: u8 = 3;

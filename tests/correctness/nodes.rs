@@ -49,7 +49,7 @@ fn a_stopped_node_is_started_again_by_its_data_directory() {
 }
 
 #[test]
-fn a_node_started_as_new_waits_to_be_admitted_and_nobody_else_does() {
+fn a_node_started_as_new_is_taken_in_and_holds_what_the_others_hold() {
     let mut cluster = start("start-new", &[1, 1, 1]);
     let nodes = cluster.endpoints();
     kvctl(&nodes, &["put", "k", "v"]).exits(0);
@@ -61,18 +61,23 @@ fn a_node_started_as_new_waits_to_be_admitted_and_nobody_else_does() {
     let started = kvctl(&nodes, &[&arguments[..], &[data.to_str().expect("text")]].concat()).exits(0).json();
     let mut janitor = Janitor::start(None).expect("a janitor");
     janitor.add(started["pid"].as_u64().expect("a process") as u32).expect("it takes the process");
-
-    let status = until(Instant::now() + STOP_PATIENCE, "the new node to say what it waits for", || {
-        let status = kvctl(&nodes[..2], &["status", "-o", "json"]).exits(10).json();
-        Ok((!status["nodes"][2]["waiting_for"].as_array().is_none_or(Vec::is_empty)).then_some(status))
-    })
-    .expect("an answer");
     assert_ne!(std::fs::read(data.join("IDENTITY")).expect("an identity"), identity, "another disk is another member");
     assert!(Path::new(started["old_data"].as_str().expect("a path")).join("IDENTITY").exists(), "nothing is deleted");
-    assert!(status["groups"].as_array().expect("groups").iter().all(|group| group["leader"].is_string()), "{status}");
+
+    until(Instant::now() + STOP_PATIENCE, "the new node to be a member", || {
+        let status = kvctl(&nodes[..2], &["status", "-o", "json", "--timeout", "10s"]).json();
+        let taken_in = status["nodes"][2]["epoch"] == 2 && status["nodes"][2]["reachable"] == true;
+        Ok(taken_in.then_some(()))
+    })
+    .expect("it is taken in");
+    until(Instant::now() + STOP_PATIENCE, "the replicas to agree", || {
+        Ok((kvctl(&nodes, &["group", "checksum", "--timeout", "10s"]).code == 0).then_some(()))
+    })
+    .expect("they agree");
+    assert_eq!(kvctl(&nodes[2..], &["get", "--raw", "k"]).exits(0).stdout, b"v");
     for i in 0..10 {
         kvctl(&nodes[..1], &["put", &format!("k{i}"), "v"]).exits(0);
-        assert_eq!(kvctl(&nodes[1..2], &["get", "--raw", &format!("k{i}")]).exits(0).stdout, b"v");
+        assert_eq!(kvctl(&nodes[2..], &["get", "--raw", &format!("k{i}")]).exits(0).stdout, b"v");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Bits that flip on a disk, and a disk that is lost.
+//! Bits that flip on a disk.
 //!
 //! The damaged node starts cut off from the others, so that it can promise nobody anything before its copy is put back:
 //! an old copy must never speak in a cluster.
@@ -11,11 +11,9 @@ use net::response::Response;
 
 use crate::harness::eventually;
 use crate::nemesis::cluster::{Cluster, Options};
-use crate::nemesis::elections;
 use crate::nemesis::random::Random;
 use crate::nemesis::stage::{Stage, run, skip, text};
 use crate::nemesis::wire::Wire;
-use crate::writer::Writer;
 use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat};
 
 const KEYS: usize = 1500;
@@ -207,36 +205,4 @@ fn name(key: usize) -> Vec<u8> {
 fn value(key: usize) -> Vec<u8> {
     let mut random = Random::new(key as u64);
     (0..VALUE_BYTES).map(|_| random.next() as u8).collect()
-}
-
-#[test]
-fn a_node_whose_disk_was_wiped_makes_no_majority() {
-    on_cluster("wiped", Options::default(), |_, mut cluster| {
-        for victim in 0..repeat(1, 3) as usize {
-            let writer = Writer::start(&cluster.endpoints());
-            writer.wait_for_more(200, PATIENCE);
-            let written = writer.stop();
-            cluster.kill(victim);
-            let kept = cluster.nodes[victim].data.with_extension("kept");
-            std::fs::rename(&cluster.nodes[victim].data, &kept).expect("set aside");
-            cluster.start_node(victim);
-            // The other two are a majority, and go on.
-            let writer = Writer::start(&cluster.endpoints());
-            writer.wait_for_more(200, PATIENCE);
-            writer.stop().assert_all_there(&cluster.endpoints());
-            // One of them and the wiped node are none.
-            let other = (victim + 1) % 3;
-            cluster.kill(other);
-            let refused = cluster.client(elections(8.0)).put_blind(b"by one node and a wiped one", b"v");
-            assert!(refused.is_err(), "a wiped node made a majority");
-            // Its disk is found again: nothing was promised by the empty one.
-            cluster.kill(victim);
-            let _ = std::fs::remove_dir_all(&cluster.nodes[victim].data);
-            std::fs::rename(&kept, &cluster.nodes[victim].data).expect("put back");
-            cluster.start_node(victim);
-            cluster.start_node(other);
-            written.assert_all_there(&cluster.endpoints());
-        }
-        assert_replicas_agree(&cluster);
-    });
 }

@@ -4,7 +4,7 @@
 
 use engine_core::placement::map::GroupEntry;
 use net::client::{ClusterStatus, NodeReport};
-use net::status::{ROLE_LEADER, ReplicaStatus};
+use net::status::{ROLE_LEADER, ROLE_LEARNER, ReplicaStatus};
 use serde_json::{Value, json};
 
 /// The number of the group that holds the cluster map.
@@ -49,14 +49,14 @@ impl View {
         self.groups.iter().filter(|group| group.id != MAP_GROUP)
     }
 
-    /// Whether there is a cluster, every node answers, every group has a leader and every replica is served.
+    /// Whether there is a cluster, every node answers, every group has a leader and every replica is served and votes.
     pub fn is_well(&self) -> bool {
         !self.groups.is_empty()
             && self.waiting_for.is_empty()
             && self.nodes.iter().all(NodeReport::reachable)
             && self.groups.iter().all(|group| group.leader.is_some())
             // A node that is starting answers before it serves its replicas.
-            && self.groups.iter().flat_map(|group| &group.replicas).all(|replica| replica.status.is_some())
+            && self.groups.iter().flat_map(|group| &group.replicas).all(ReplicaView::votes)
     }
 
     /// Whether it is well and every replica has applied everything that is committed.
@@ -100,6 +100,7 @@ fn node_json(node: &NodeReport) -> Value {
         "reachable": node.reachable(),
         "error": node.status.as_ref().err().map(ToString::to_string),
         "shards": status.map(|status| status.shards),
+        "epoch": status.map(|status| status.epoch),
         "forwarded": status.map(|status| status.forwarded),
         "waiting_for": status.map(|status| &status.waiting_for),
     })
@@ -119,6 +120,11 @@ impl GroupView {
 }
 
 impl ReplicaView {
+    /// Whether it is served, and counts: a node that comes back with an empty disk is a learner at first.
+    fn votes(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.role != ROLE_LEARNER)
+    }
+
     fn json(&self) -> Value {
         let field = |get: fn(&ReplicaStatus) -> u64| self.status.as_ref().map(get);
         json!({

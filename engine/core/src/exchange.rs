@@ -6,7 +6,7 @@
 //!
 //! Pure words: who says what and when is in `shard`, how it looks on the wire in `net`.
 
-use raft::ids::{GroupId, Term};
+use raft::ids::{GroupId, ReplicaId, Term};
 
 /// One thing that a core says to another.
 #[derive(Clone, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -47,6 +47,8 @@ pub struct Round {
 pub struct Question {
     /// The group.
     pub group: GroupId,
+    /// The replica that is asked. A node whose disk was lost holds another one, which never speaks for the former (rule 7).
+    pub to: ReplicaId,
     /// The term in which the asker leads it.
     pub term: Term,
 }

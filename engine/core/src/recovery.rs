@@ -34,7 +34,7 @@ pub struct Place<'a> {
     pub node: u16,
     /// The number of the core.
     pub core: u16,
-    /// The founding's replicas have all been created here before, so one that is missing is lost.
+    /// The replicas this node started with have all been created here before, so one that is missing is lost.
     pub created: bool,
 }
 
@@ -109,7 +109,7 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Decides how every replica of a core starts, from the `logs` its journal was recovered with and what is `stored`.
-/// Replicas of the founding that were never created are created in `journal`.
+/// Replicas that were never created are created in `journal`.
 pub fn start(
     place: Place<'_>,
     journal: &mut Journal,
@@ -117,6 +117,7 @@ pub fn start(
     stored: &[StoredReplica],
 ) -> Result<Starts, StartError> {
     let shards = place.map.nodes[usize::from(place.node)].shards;
+    let founded = ClusterMap::founded(place.record);
     let mut starts = Starts { groups: Vec::new(), create: Vec::new(), findings: Vec::new() };
     for entry in place.map.groups.iter().filter(|entry| core_of(entry.id, shards) == place.core) {
         let group = entry.id;
@@ -136,12 +137,16 @@ pub fn start(
                 }
             }
             None if never_ran => {
+                // What was in force before the first entry. A replica that replaces a lost one begins there like any other, is
+                // no member until an entry says so, and is sent what the others have.
+                let membership = founded.group(group).map_or(Membership::default(), founders);
                 if held.is_none() {
-                    starts.create.push(NewReplica { group, replica, membership: founders(entry).encode() });
+                    starts.create.push(NewReplica { group, replica, membership: membership.encode() });
                 }
-                (create(journal, place.record, entry, replica), Serving::Whole, None)
+                let first = group == MAP_GROUP && replica.generation() == 0;
+                (create(journal, first.then_some(place.record), group, replica, membership), Serving::Whole, None)
             }
-            None => (nothing(entry), Serving::Amnesiac, Some(Finding::LogGone)),
+            None => (nothing(), Serving::Amnesiac, Some(Finding::LogGone)),
         };
         starts.findings.extend(finding.map(|finding| (group, finding)));
         starts.groups.push(GroupStart { group, replica, restored, serving, preferred: entry.replicas[0] });
@@ -223,14 +228,19 @@ fn founders(group: &GroupEntry) -> Membership {
     Membership::new(&group.replicas, &[]).expect("the map names every replica of a group once")
 }
 
-/// A replica of the founding, with an empty log; the map group's log begins with the founding record.
-fn create(journal: &mut Journal, record: &FoundingRecord, group: &GroupEntry, replica: ReplicaId) -> Restored {
-    let membership = founders(group);
+/// A replica with an empty log; that of a founder of the map group begins with the founding `record`.
+fn create(
+    journal: &mut Journal,
+    record: Option<&FoundingRecord>,
+    group: GroupId,
+    replica: ReplicaId,
+    membership: Membership,
+) -> Restored {
     // Every founder starts with the same first entry, as if a leader of term 1 had sent it to all.
-    let first = (group.id == MAP_GROUP).then(|| founding_entry(record));
+    let first = record.map(founding_entry);
     let hard_state = HardState { term: Term(u64::from(first.is_some())), vote: None };
     journal.create_replica(ReplicaState {
-        group: group.id,
+        group,
         replica,
         hard_state,
         log_start: LogId::default(),
@@ -238,7 +248,7 @@ fn create(journal: &mut Journal, record: &FoundingRecord, group: &GroupEntry, re
     });
     let tail: Vec<Entry> = first.into_iter().collect();
     if !tail.is_empty() {
-        journal.append(group.id, None, None, &tail);
+        journal.append(group, None, None, &tail);
     }
     Restored {
         hard_state,
@@ -265,11 +275,11 @@ fn founding_entry(record: &FoundingRecord) -> Entry {
 }
 
 /// What an amnesiac replica is restored from: nothing it could speak of.
-fn nothing(group: &GroupEntry) -> Restored {
+fn nothing() -> Restored {
     Restored {
         hard_state: HardState::default(),
         log_start: LogId::default(),
-        membership: founders(group),
+        membership: Membership::default(),
         terms: Vec::new(),
         last: Index(0),
         memberships: Vec::new(),

@@ -8,15 +8,17 @@
 //! Lives on the store thread of a core. Knows nothing of bytes on a disk.
 
 use crate::command::{self, ArchivedBatchOperation, ArchivedCommand, ArchivedOperation, Outcome, RefusedBecause};
-use crate::placement::map::MAP_GROUP;
+use crate::placement::map::{FOUNDING_EPOCH, MAP_GROUP};
 use crate::sessions::{SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX, Session, SessionKey};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 
+mod map_record;
 pub mod model;
 mod run;
 mod view;
 
+pub use map_record::MapRecord;
 pub use run::{AppliedRun, ApplyEntry, ApplyRun};
 pub use view::{Checksum, Hasher, Page, PageBuilder, StoredReplica};
 
@@ -49,6 +51,10 @@ pub trait Space<'a> {
     fn founding_record(&mut self) -> Result<Option<Vec<u8>>, Self::Error>;
     /// Keeps the founding record.
     fn set_founding_record(&mut self, record: &'a [u8]);
+    /// The epoch of the cluster map; `None` while it is that of the founding.
+    fn map_epoch(&mut self) -> Result<Option<u64>, Self::Error>;
+    /// Keeps the cluster map of an epoch.
+    fn set_map(&mut self, epoch: u64, map: &'a [u8]);
 }
 
 /// Applies a run to the space of its group, which stands at `applied`. The run must continue there.
@@ -97,6 +103,7 @@ fn apply<'a, S: Space<'a>>(
     match &command.operation {
         ArchivedOperation::Open => open(space, group, id.index, command),
         ArchivedOperation::Found { record } => found(space, group, record),
+        ArchivedOperation::Map { epoch, map } => change_map(space, group, epoch.to_native(), map),
         operation => execute_once(space, id.index, command, operation, crowded),
     }
 }
@@ -142,6 +149,19 @@ fn found<'a, S: Space<'a>>(space: &mut S, group: GroupId, record: &'a [u8]) -> R
         Some(there) if there == record => {}
         Some(_) => return Ok(Outcome::Refused(RefusedBecause::AlreadyFounded)),
     }
+    Ok(Outcome::Done)
+}
+
+/// The next map replaces the one it was made from, and no other: of two that were made from one, the first counts.
+fn change_map<'a, S: Space<'a>>(space: &mut S, group: GroupId, epoch: u64, map: &'a [u8]) -> Result<Outcome, S::Error> {
+    if group != MAP_GROUP {
+        return Ok(Outcome::Refused(RefusedBecause::WrongGroup));
+    }
+    let current = space.map_epoch()?.unwrap_or(FOUNDING_EPOCH);
+    if epoch != current + 1 {
+        return Ok(Outcome::Refused(RefusedBecause::StaleMap));
+    }
+    space.set_map(epoch, map);
     Ok(Outcome::Done)
 }
 
@@ -210,7 +230,7 @@ fn execute<'a, S: Space<'a>>(space: &mut S, operation: &'a ArchivedOperation) ->
             }
             Ok(Outcome::Done)
         }
-        ArchivedOperation::Open | ArchivedOperation::Found { .. } => {
+        ArchivedOperation::Open | ArchivedOperation::Found { .. } | ArchivedOperation::Map { .. } => {
             unreachable!("{:?} needs no session", operation.kind())
         }
     }

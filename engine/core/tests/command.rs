@@ -48,6 +48,7 @@ fn examples() -> Vec<(&'static str, Operation)> {
             },
         ),
         ("found", Operation::Found { record: b"the founding record".to_vec() }),
+        ("map", Operation::Map { epoch: 0x0102, map: b"the cluster map".to_vec() }),
     ]
 }
 
@@ -78,6 +79,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(key, expect, set)| Operation::CompareAndSwap { key, expect, set }),
         prop::collection::vec(write, 1..6).prop_map(|operations| Operation::Batch { operations }),
         bytes().prop_map(|record| Operation::Found { record }),
+        (1u64.., bytes()).prop_map(|(epoch, map)| Operation::Map { epoch, map }),
     ]
 }
 
@@ -157,6 +159,10 @@ fn what_is_over_a_limit_is_refused_by_name() {
         refused(Operation::Found { record: vec![0; 7] }),
         Some(CommandError::ValueTooLong { bytes: 7, limit: 6 })
     );
+    assert_eq!(
+        refused(Operation::Map { epoch: 2, map: vec![0; 7] }),
+        Some(CommandError::ValueTooLong { bytes: 7, limit: 6 })
+    );
     assert_eq!(refused(batch(vec![])), Some(CommandError::EmptyBatch));
     assert_eq!(refused(batch(vec![delete(4), delete(0)])), None);
     assert_eq!(refused(batch(vec![delete(0), delete(5)])), Some(CommandError::KeyTooLong { bytes: 5, limit: 4 }));
@@ -193,7 +199,7 @@ fn what_no_sound_client_sends_is_refused() {
         check(&bytes, &limits).err()
     };
     assert_eq!(changed(0, 0), Some(CommandError::UnknownKind { kind: 0 }));
-    assert_eq!(changed(0, 7), Some(CommandError::UnknownKind { kind: 7 }));
+    assert_eq!(changed(0, 8), Some(CommandError::UnknownKind { kind: 8 }));
     assert_eq!(changed(0, Kind::Delete as u8), Some(CommandError::Malformed), "the kind must be the operation's");
     assert_eq!(changed(1, 2), Some(CommandError::UnknownVersion { kind: 2, version: 2 }));
     assert_eq!(check(&sound[..10], &limits).err(), Some(CommandError::Malformed));

@@ -1,5 +1,6 @@
 //! Groups that sleep: what they cost, and everything that wakes them.
 
+#[allow(dead_code)] // each that shares it uses a part
 mod shard_support;
 
 use engine_core::exchange::Word;

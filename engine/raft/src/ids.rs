@@ -47,6 +47,11 @@ impl ReplicaId {
         ReplicaId(u64::from(generation) << 16 | u64::from(node))
     }
 
+    /// How many replicas of the group that node has lost before this one.
+    pub fn generation(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
+
     /// The number of the node that holds this replica.
     pub fn node(self) -> u16 {
         (self.0 & 0xffff) as u16

@@ -15,6 +15,9 @@ use crate::ready::Ready;
 use crate::terms::Terms;
 use std::collections::VecDeque;
 
+/// Entries that a slice has room for from its beginning; larger ones grow.
+const SLICE_ROOM: u64 = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Log {
     terms: Terms,
@@ -107,8 +110,10 @@ impl Log {
             return None;
         }
         let mut bytes: usize = 0;
-        let mut entries = Vec::new();
-        for entry in self.window.iter().skip((from.0 - start.0) as usize).take_while(|entry| entry.index <= last) {
+        let skipped = (from.0 - start.0) as usize;
+        let wanted = (last.0 + 1).saturating_sub(from.0).min(SLICE_ROOM) as usize;
+        let mut entries = Vec::with_capacity(wanted.min(self.window.len().saturating_sub(skipped)));
+        for entry in self.window.iter().skip(skipped).take_while(|entry| entry.index <= last) {
             bytes = bytes.saturating_add(entry.bytes());
             if bytes > bytes_max && !entries.is_empty() {
                 break;
@@ -130,24 +135,38 @@ impl Log {
     /// If that would take back a committed entry (rule 4), or if they leave a gap.
     pub(crate) fn append(&mut self, entries: Vec<Entry>, ready: &mut Ready) {
         let (Some(first), Some(last)) = (entries.first().map(Entry::id), entries.last().map(Entry::id)) else { return };
+        self.begin_write(first.index, last, ready);
+        for entry in entries {
+            self.push(entry, ready);
+        }
+    }
+
+    /// The same for one entry: what a leader does for every command.
+    pub(crate) fn append_one(&mut self, entry: Entry, ready: &mut Ready) {
+        self.begin_write(entry.index, entry.id(), ready);
+        self.push(entry, ready);
+    }
+
+    fn begin_write(&mut self, first: Index, last: LogId, ready: &mut Ready) {
         // One `Ready` is one write on the disk, however often it is added to.
         match self.writes.back_mut() {
             Some(write) if !ready.entries.is_empty() => {
-                write.first = write.first.min(first.index);
+                write.first = write.first.min(first);
                 write.last = last;
             }
-            _ => self.writes.push_back(Write { first: first.index, last }),
+            _ => self.writes.push_back(Write { first, last }),
         }
-        if first.index <= self.last().index {
-            self.truncate(first.index);
-            ready.entries.retain(|entry| entry.index < first.index);
+        if first <= self.last().index {
+            self.truncate(first);
+            ready.entries.retain(|entry| entry.index < first);
         }
-        for entry in entries {
-            self.terms.append(entry.id());
-            self.window_bytes += entry.bytes();
-            self.window.push_back(entry.clone());
-            ready.entries.push(entry);
-        }
+    }
+
+    fn push(&mut self, entry: Entry, ready: &mut Ready) {
+        self.terms.append(entry.id());
+        self.window_bytes += entry.bytes();
+        self.window.push_back(entry.clone());
+        ready.entries.push(entry);
     }
 
     fn truncate(&mut self, from: Index) {

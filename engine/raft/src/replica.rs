@@ -293,7 +293,7 @@ impl Replica {
     /// Appends an entry of this leader's term.
     pub(crate) fn append_own(&mut self, kind: EntryKind, payload: std::rc::Rc<[u8]>, ready: &mut Ready) -> Entry {
         let entry = Entry { term: self.hard_state.term, index: self.log.last().index.next(), kind, payload };
-        self.log.append(vec![entry.clone()], ready);
+        self.log.append_one(entry.clone(), ready);
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes += entry.bytes();
         }

@@ -225,7 +225,7 @@ impl Core {
             core: self.index,
             shards: self.mesh.len(),
             node: self.facts.node,
-            cluster: self.map.cluster,
+            cluster: self.map().cluster,
             incarnation: self.facts.incarnation,
             start: self.facts.start,
         };
@@ -379,7 +379,7 @@ impl Core {
                 self.reader.send(Read::Checksum { ticket, group });
             }
             Some(Kind::Checksum) => {
-                self.answer(ticket, &Response::Refused(Refusal::NotOwner { epoch: self.map.epoch }));
+                self.answer(ticket, &Response::Refused(Refusal::NotOwner { epoch: self.map().epoch }));
             }
             Some(Kind::Status) => {
                 let core = self.clone();
@@ -388,7 +388,7 @@ impl Core {
                     core.answer(ticket, &Response::Status(status));
                 });
             }
-            Some(Kind::Routing) => self.answer(ticket, &Response::Map(self.map.encode())),
+            Some(Kind::Routing) => self.answer(ticket, &Response::Map(self.map().encode())),
             Some(Kind::Ping) => self.answer(ticket, &Response::Done),
             _ => self.answer(ticket, &Response::Refused(Refusal::Unsupported)),
         }
@@ -438,7 +438,7 @@ impl Core {
             node: self.facts.node,
             name: self.settings.node.name.clone(),
             shards: self.mesh.len(),
-            epoch: self.map.epoch,
+            epoch: self.map().epoch,
             forwarded,
             start: self.facts.start,
             groups,

@@ -27,7 +27,7 @@ use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
 use net::response::Response;
 use raft::replica::Role;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ pub struct Core {
     pub(super) index: u16,
     pub(super) facts: Arc<NodeFacts>,
     pub(super) settings: Settings,
-    pub(super) map: ClusterMap,
+    map: RefCell<Arc<ClusterMap>>,
     pub(super) mesh: Mesh,
     pub(super) store: Store,
     pub(super) writer: Sender<Write>,
@@ -131,7 +131,7 @@ impl Core {
     /// A core over a shard and a journal that recovery has made.
     /// `reported` hears once everything that recovery wrote is durable.
     pub fn new(parts: Parts, shard: Shard, journal: Journal, reported: Report) -> (Rc<Core>, Inbox<ToCore>) {
-        let map = parts.facts.map.clone();
+        let map = Arc::new(parts.facts.map.clone());
         let open_batch = journal.open_batch();
         let recovered = Cell::new(Some((open_batch, reported)));
         let state = State {
@@ -155,7 +155,7 @@ impl Core {
         let core = Core {
             index: parts.index,
             settings: parts.facts.settings.clone(),
-            map,
+            map: RefCell::new(map),
             facts: parts.facts,
             mesh: parts.mesh,
             store: parts.store,
@@ -243,6 +243,21 @@ impl Core {
         }
     }
 
+    /// The cluster map in force here.
+    pub(super) fn map(&self) -> Arc<ClusterMap> {
+        self.map.borrow().clone()
+    }
+
+    /// A newer map is in force. Streams to and from a disk that is gone are over.
+    fn follow(&self, map: &Arc<ClusterMap>) {
+        let former = self.map.replace(map.clone());
+        let replaced = (0u16..).zip(former.nodes.iter().zip(&map.nodes));
+        for (node, _) in replaced.filter(|(_, (one, other))| one.incarnation != other.incarnation) {
+            self.state.borrow().peers.close(node);
+        }
+        self.handle(Event::Map(map));
+    }
+
     /// One message from another thread.
     fn take(self: &Rc<Self>, message: ToCore) {
         match message {
@@ -283,6 +298,8 @@ impl Core {
             ToCore::Status(reply) => drop(reply.send(self.status())),
             ToCore::Metrics(reply) => drop(reply.send(self.metrics())),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),
+            ToCore::Map(map) => self.follow(&map),
+            ToCore::Petition(petition) => self.handle(Event::Petition(&petition)),
             ToCore::Drain => {
                 let core = self.clone();
                 runtime::spawn(async move { core.drain().await });
@@ -354,7 +371,7 @@ impl Core {
             self.writer.send(Write::Apply(runs));
         }
         for (ticket, answer) in effects.answers.drain(..) {
-            state.clients.answer(&self.mesh, ticket, &super::clients::response(answer, &self.map));
+            state.clients.answer(&self.mesh, ticket, &super::clients::response(answer, &self.map.borrow()));
         }
         for (count, read) in effects.reads.drain(..).enumerate() {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
@@ -433,7 +450,9 @@ impl Core {
         let replicas = state.shard.views().filter_map(|view| {
             let replica = state.shard.replica(view.group)?;
             let last = view.last.0;
-            let lag = replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last)));
+            // While a lost replica is replaced its node has two: the newer one comes later.
+            let lag: BTreeMap<u16, u64> =
+                replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last))).collect();
             Some(ReplicaMetrics {
                 group: view.group.0,
                 state: match view.role {
@@ -445,7 +464,7 @@ impl Core {
                 log_entries: last + 1 - view.first.0,
                 committed: view.commit.0,
                 apply_lag: view.commit.0.saturating_sub(view.applied.0),
-                lag: lag.collect(),
+                lag: lag.into_iter().collect(),
             })
         });
         CoreMetrics {

@@ -5,7 +5,8 @@
 //! IDENTITY    format version, node name, incarnation, shard count: fixed at first start
 //! PROPOSED    the founding record this node has proposed, until FORMED is there
 //! FORMED      the founding record the cluster was formed with
-//! CREATED     the replicas of the record have been created: from now on a missing one is a lost one (rule 7)
+//! MAP         the newest cluster map heard of, once it is not that of the founding
+//! CREATED     the replicas of the first map have been created: from now on a missing one is a lost one (rule 7)
 //! core-000/   journal/ and db/ of the first shard, and so on
 //! ```
 //!

@@ -5,21 +5,24 @@
 
 use super::directory::{Directory, DirectoryError};
 use super::stage::Stage;
+use super::{asking, following};
 use config::Settings;
 use engine_core::placement::founding::decision::{Founding, Step};
 use engine_core::placement::founding::{Answer, FoundingRecord, State};
-use net::frame::{BODY_BYTES_MAX, Kind};
-use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
-use net::receive::RecvBuffer;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use engine_core::placement::map::ClusterMap;
+use engine_core::placement::petition::Petition;
+use net::frame::Kind;
+use std::io;
 use std::time::Duration;
 
 /// Between two rounds of questions.
 const ROUND: Duration = Duration::from_millis(200);
 
-/// How long one node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The file of the founding record of the cluster this node is a member of.
+pub const FORMED: &str = "FORMED";
+
+/// The file of the cluster map.
+pub const MAP: &str = "MAP";
 
 /// Why this node cannot be a member of the cluster its settings describe.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,15 @@ pub enum FoundingError {
          from different directories; restore the directory as a whole, or join as a new node with an empty one"
     )]
     Stranger,
+    /// The cluster has put another directory in the place of this one, which asked for it with the same name.
+    #[error(
+        "this data directory of {name} has been replaced by another one, which the cluster has taken in: use that one, or empty \
+         this one to come in as new"
+    )]
+    Replaced {
+        /// The node.
+        name: String,
+    },
     /// The settings do not describe the cluster this node is a member of.
     #[error("this node is a member of a cluster founded with other settings: {}; correct them", .differences.join("; "))]
     Changed {
@@ -53,7 +65,7 @@ pub enum FoundingError {
 
 /// What the directory says of the founding so far.
 pub fn state(directory: &Directory) -> Result<State, FoundingError> {
-    if let Some(record) = record(directory, "FORMED")? {
+    if let Some(record) = record(directory, FORMED)? {
         return Ok(State::Formed(record));
     }
     Ok(record(directory, "PROPOSED")?.map_or(State::Empty, State::Proposed))
@@ -65,13 +77,23 @@ fn record(directory: &Directory, name: &str) -> Result<Option<FoundingRecord>, F
     FoundingRecord::decode(&bytes).map(Some).map_err(|error| FoundingError::Record { path, why: error.to_string() })
 }
 
+/// The newest cluster map that the directory knows; `None` while it is that of the founding.
+pub fn map(directory: &Directory) -> Result<Option<ClusterMap>, FoundingError> {
+    let Some(bytes) = directory.read(MAP)? else { return Ok(None) };
+    let path = directory.path().join(MAP).display().to_string();
+    ClusterMap::decode(&bytes).map(Some).map_err(|error| FoundingError::Record { path, why: error.to_string() })
+}
+
 /// The rules, as this node's settings and directory have them.
 pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, FoundingError> {
     let state = state(directory)?;
-    if let State::Formed(record) | State::Proposed(record) = &state
-        && !record.holds(&settings.node.name, directory.incarnation)
-    {
-        return Err(FoundingError::Stranger);
+    if let State::Formed(record) | State::Proposed(record) = &state {
+        let (name, incarnation) = (&settings.node.name, directory.incarnation);
+        match map(directory)? {
+            Some(map) if !map.holds(name, incarnation) => return Err(FoundingError::Replaced { name: name.clone() }),
+            None if !record.holds(name, incarnation) => return Err(FoundingError::Stranger),
+            _ => {}
+        }
     }
     if let State::Formed(record) = &state {
         let differences = settings.blueprint().differences(&record.blueprint());
@@ -111,7 +133,7 @@ pub fn complete(
             }
             Step::Formed(record) => {
                 if !matches!(founding.state(), State::Formed(_)) {
-                    directory.write("FORMED", &record.encode())?;
+                    directory.write(FORMED, &record.encode())?;
                     founding.formed(record.clone());
                     tracing::info!(cluster = format!("{:032x}", record.cluster), "the cluster is formed");
                 }
@@ -128,12 +150,16 @@ pub fn complete(
                 wait(founding, stage, vec![sentence.clone()], sentence, &mut said);
             }
             Step::JoinAsNew { record } => {
-                let sentence = format!(
-                    "cluster {:032x} is formed without this data directory: waiting for a membership change that admits \
-                     it as a new node",
-                    record.cluster
-                );
-                wait(founding, stage, vec![sentence.clone()], sentence, &mut said);
+                let (name, incarnation) = (settings.node.name.clone(), directory.incarnation);
+                let petition = Petition { name, incarnation, shards: settings.node.shards };
+                match following::come_back(&record, &petition) {
+                    Ok(map) => {
+                        following::keep_first(directory, &record, &map)?;
+                        founding.joined(record.clone());
+                        tracing::info!(epoch = map.epoch, "the cluster has taken this data directory in");
+                    }
+                    Err(sentence) => wait(founding, stage, vec![sentence.clone()], sentence, &mut said),
+                }
             }
         }
     }
@@ -150,29 +176,7 @@ fn wait(founding: &mut Founding, stage: &Stage, waiting_for: Vec<String>, senten
 }
 
 fn ask(founding: &Founding, address: &str) -> io::Result<Answer> {
-    let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut out = Hello { role: Role::Founding, ..Hello::client(0, 0) }.encode().to_vec();
-    net::founding::write_query(&mut out, 1, &founding.query());
-    stream.write_all(&out)?;
-    let mut reply = [0; HELLO_BYTES];
-    stream.read_exact(&mut reply)?;
-    let reply = HelloReply::decode(&reply).map_err(io::Error::other)?;
-    reply.status.map_err(|refusal| io::Error::other(refusal.to_string()))?;
-    let mut buffer = RecvBuffer::new(4096, BODY_BYTES_MAX);
-    loop {
-        let count = stream.read(buffer.spare())?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        buffer.filled(count);
-        if let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
-            return match frame.header.kind() {
-                Some(Kind::FoundingAnswer) => net::founding::answer(frame.body).map_err(io::Error::other),
-                _ => Err(io::ErrorKind::InvalidData.into()),
-            };
-        }
-    }
+    let query = |out: &mut Vec<u8>| net::founding::write_query(out, 1, &founding.query());
+    let body = asking::ask(address, Kind::FoundingAnswer, query)?;
+    net::founding::answer(&body).map_err(io::Error::other)
 }

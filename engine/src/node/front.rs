@@ -148,7 +148,9 @@ fn check(hello: &Hello, stream: &TcpStream, stage: &Stage) -> Result<Option<u16>
     match hello.role {
         Role::Peer | Role::Snapshot => {
             // A wiped disk has drawn another incarnation: it never speaks under its old name (rule 7).
-            let known = facts.map.node(hello.node).is_some_and(|entry| entry.incarnation == hello.incarnation);
+            let map = stage.map();
+            let entry = map.as_ref().and_then(|map| map.node(hello.node));
+            let known = entry.is_some_and(|entry| entry.incarnation == hello.incarnation);
             if !known || hello.node == facts.node {
                 let address = stream.peer_addr().ok();
                 tracing::warn!(

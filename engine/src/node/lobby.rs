@@ -3,7 +3,11 @@
 //! Each gets a thread for a few questions and answers, under deadlines; only so many at once.
 
 use super::front;
+use super::mesh::ToCore;
 use super::stage::Stage;
+use engine_core::placement::cores::core_of;
+use engine_core::placement::map::MAP_GROUP;
+use engine_core::placement::petition::{Petition, PetitionError};
 use net::frame::{self, Kind};
 use net::hello::{Hello, Role};
 use net::receive::RecvBuffer;
@@ -76,6 +80,15 @@ fn answer(out: &mut Vec<u8>, role: Role, header: frame::Header, body: &[u8], sta
             tracing::debug!(node = query.name, "asked how far this node has come");
             net::founding::write_answer(out, header.id, &stage.answer());
         }
+        (Role::Founding, Some(Kind::MapQuery)) => {
+            let known = net::follow::query(body).map_err(io::Error::other)?;
+            let map = stage.map().filter(|map| map.epoch > known).map(|map| map.encode());
+            net::follow::write_answer(out, header.id, map.as_deref());
+        }
+        (Role::Founding, Some(Kind::Petition)) => {
+            let petition = net::follow::petition(body).map_err(io::Error::other)?;
+            net::follow::write_petition_answer(out, header.id, pass_on(petition, stage).err().as_deref());
+        }
         (Role::Client, Some(Kind::Status)) => Response::Status(status(stage)).write(out, header.id),
         (Role::Client, Some(Kind::Ping)) => Response::Done.write(out, header.id),
         (Role::Client, _) => {
@@ -83,6 +96,18 @@ fn answer(out: &mut Vec<u8>, role: Role, header: frame::Header, body: &[u8], sta
             Response::Refused(Refusal::NotFormed { waiting_for }).write(out, header.id);
         }
         _ => return Err(io::ErrorKind::InvalidData.into()),
+    }
+    Ok(())
+}
+
+/// Gives a petition to the core that holds group 0, if it does: whoever leads that group acts on it, the others do not.
+fn pass_on(petition: Petition, stage: &Stage) -> Result<(), String> {
+    let (Some(map), Ok(mesh)) = (stage.map(), stage.mesh()) else { return Ok(()) };
+    match map.admit(&petition) {
+        Ok(_) => mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition)),
+        // The map that says so is asked for, too.
+        Err(PetitionError::Member { .. }) => {}
+        Err(why) => return Err(why.to_string()),
     }
     Ok(())
 }

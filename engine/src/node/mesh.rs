@@ -8,6 +8,8 @@ use super::metrics::CoreMetrics;
 use super::queue::{self, Inbox, Sender};
 use super::status::CoreStatus;
 use engine_core::journal::SegmentId;
+use engine_core::placement::map::ClusterMap;
+use engine_core::placement::petition::Petition;
 use engine_core::shard::Ticket;
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
@@ -15,6 +17,7 @@ use net::hello::Hello;
 use raft::entry::LogId;
 use raft::ids::GroupId;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// One message to a core.
 #[derive(Debug)]
@@ -99,6 +102,10 @@ pub enum ToCore {
     Metrics(flume::Sender<CoreMetrics>),
     /// The disk has passed its low-water mark, or has room again.
     DiskFull(bool),
+    /// The cluster map has changed.
+    Map(Arc<ClusterMap>),
+    /// A node with an empty disk asks to come back.
+    Petition(Petition),
     /// Hand leaders over, flush, end.
     Drain,
 }

@@ -4,10 +4,12 @@
 //! reading at [`run`], then `core.rs` for one turn of a core.
 
 mod admin;
+mod asking;
 mod clients;
 mod core;
 mod counters;
 mod directory;
+mod following;
 mod founding;
 mod front;
 mod health;
@@ -37,6 +39,7 @@ use directory::{Directory, DirectoryError};
 use engine_core::placement::founding::FoundingRecord;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::{self, Shard};
+use engine_core::state_machine::MapRecord;
 use founding::FoundingError;
 use health::{Connections, Health};
 use host::HostError;
@@ -109,6 +112,7 @@ pub enum NodeError {
 pub struct NodeFacts {
     settings: Settings,
     record: FoundingRecord,
+    /// The map it started with. Names, addresses and shard counts of nodes stay.
     map: ClusterMap,
     /// This node's number.
     node: u16,
@@ -129,6 +133,7 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
     abort_on_panic();
     host::check(settings.node.shards, &settings.node.cpus)?;
     let directory = Directory::open(&settings.node.data, &settings.node.name, settings.node.shards)?;
+    let directory = Arc::new(directory);
     let listener = listen(&settings.node.listen, "node.listen")?;
     let mut founding = founding::begin(&directory, &settings)?;
     let stage = Arc::new(Stage::new(founding.answer()));
@@ -159,7 +164,7 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         );
     }
     let facts = Arc::new(NodeFacts {
-        map: ClusterMap::founded(&record),
+        map: founding::map(&directory)?.unwrap_or_else(|| ClusterMap::founded(&record)),
         record,
         node: settings.number(),
         incarnation: directory.incarnation,
@@ -173,19 +178,21 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
 }
 
 /// Opens the stores, starts the cores, and waits for them to end.
-fn serve(facts: &Arc<NodeFacts>, directory: &Directory, stage: &Stage) -> Result<(), NodeError> {
+fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>) -> Result<(), NodeError> {
     let created = directory.read("CREATED")?.is_some();
     let shards = facts.settings.node.shards;
     let (mesh, inboxes) = Mesh::new(shards);
     let (made, all_made) = flume::bounded(usize::from(shards));
+    // Maps change when nodes come and go; each is a few kilobytes.
+    let (stored, maps) = flume::unbounded();
     let mut threads = Vec::new();
     let mut writers = Vec::new();
     for (index, inbox) in (0..shards).zip(inboxes) {
-        let (parts, writer) = prepare(facts, directory, index, &mesh, inbox)?;
+        let (parts, writer) = prepare(facts, directory, index, &mesh, inbox, stored.clone())?;
         writers.push((parts.writer.clone(), writer));
         threads.push(start_core(parts, made.clone(), created)?);
     }
-    drop(made);
+    drop((made, stored));
     for _ in 0..shards {
         match all_made.recv() {
             Ok(result) => result?,
@@ -193,12 +200,14 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Directory, stage: &Stage) -> Result
         }
     }
     if !created {
-        directory.write("CREATED", b"all replicas of the founding record\n")?;
+        directory.write("CREATED", b"all replicas of the first map\n")?;
     }
     let low_water = facts.settings.journal.low_water;
     space::start(directory.path().into(), low_water, mesh.clone(), facts.health.clone())
         .map_err(|error| NodeError::Start { what: "the watch on the disk".into(), error })?;
-    stage.serve(mesh, facts.clone());
+    stage.serve(mesh.clone(), facts.clone());
+    following::start(facts.clone(), directory.clone(), stage.clone(), mesh, maps)
+        .map_err(|error| NodeError::Start { what: "the thread that follows the cluster map".into(), error })?;
     tracing::info!(node = facts.node, shards, groups = facts.map.groups.len() - 1, "serving");
     for thread in threads {
         // A core that panics takes the process with it, so this is only ever an orderly end.
@@ -219,6 +228,7 @@ fn prepare(
     index: u16,
     mesh: &Mesh,
     inbox: queue::Inbox<ToCore>,
+    maps: flume::Sender<MapRecord>,
 ) -> Result<(Parts, JoinHandle<()>), NodeError> {
     let home = directory.core(index);
     let io_error = |error| NodeError::Directory(DirectoryError::Io { path: home.clone(), error });
@@ -238,7 +248,7 @@ fn prepare(
         opened => opened.map_err(failed)?,
     };
     let start = |error| NodeError::Start { what: format!("the helpers of core {index}"), error };
-    let (writer, thread) = store_threads::start_writer(index, store.clone(), mesh.clone()).map_err(start)?;
+    let (writer, thread) = store_threads::start_writer(index, store.clone(), mesh.clone(), maps).map_err(start)?;
     let reader = store_threads::start_reader(index, store.clone(), mesh.clone()).map_err(start)?;
     let bytes = settings.journal.segment;
     let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, mesh.clone()).map_err(start)?;

@@ -116,6 +116,13 @@ impl Peers {
         self.links.iter().map(|((node, _), link)| (*node, link.socket.is_some()))
     }
 
+    /// Ends the streams to and from a node.
+    pub fn close(&self, node: u16) {
+        let out = self.links.iter().filter(|((to, _), _)| *to == node).filter_map(|(_, link)| link.socket.as_ref());
+        let incoming = self.incoming.iter().filter(|((from, _), _)| *from == node).map(|(_, socket)| socket);
+        out.chain(incoming).for_each(Socket::close);
+    }
+
     /// Ends all streams.
     pub fn close_all(&mut self) {
         self.links
@@ -158,7 +165,8 @@ async fn keep_connected(core: Rc<Core>, node: u16, peer_core: u16) {
 
 /// Dials a core of another node in a role of its own.
 pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) -> Result<(Socket, Reader), String> {
-    let entry = core.map.node(node).expect("links lead to nodes of the map");
+    let map = core.map();
+    let entry = map.node(node).expect("links lead to nodes of the map");
     let address = resolve(core, &entry.address).await?;
     let (socket, mut reader) = Socket::connect(address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
     let hello = Hello {
@@ -168,7 +176,7 @@ pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) 
         node: core.facts.node,
         from_core: core.index,
         shards: core.mesh.len(),
-        cluster: core.map.cluster,
+        cluster: map.cluster,
         incarnation: core.facts.incarnation,
         start: core.facts.start,
     };
@@ -196,7 +204,7 @@ pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) 
     futures_lite::future::or(answered, late).await?;
     let reply = HelloReply::decode(&reply).map_err(|error| error.to_string())?;
     reply.status.map_err(|refusal| refusal.to_string())?;
-    if reply.cluster != core.map.cluster || reply.incarnation != entry.incarnation {
+    if reply.cluster != map.cluster || reply.incarnation != entry.incarnation {
         return Err("another node answers at its address".into());
     }
     Ok((socket, reader))

@@ -81,8 +81,9 @@ impl Sends {
             open.end();
         }
         self.last_id += 1;
-        // Another process of this node must not be taken for this one.
-        let id = core.facts.start.wrapping_add(self.last_id).max(1);
+        // Neither another process of this node nor another of its cores must be taken for this one.
+        let of_core = core.facts.start.wrapping_add(u64::from(core.index) << 48);
+        let id = of_core.wrapping_add(self.last_id).max(1);
         let sending = Rc::new(Sending {
             id,
             wanted,
@@ -173,8 +174,10 @@ async fn run(core: Rc<Core>, sending: Rc<Sending>) {
     let mut alone_since = Instant::now();
     let mut ended = Ended::Broken;
     while !sending.over.get() && !core.is_stopping() && alone_since.elapsed() < RESUME_PATIENCE {
-        let peer_core = core_of(group, core.map.nodes[usize::from(to.node())].shards);
+        let peer_core = core_of(group, core.map().nodes[usize::from(to.node())].shards);
         match peers::connect(&core, Role::Snapshot, to.node(), peer_core).await {
+            // Called off meanwhile: nobody else will close this one.
+            Ok((socket, _)) if sending.over.get() => socket.close(),
             Ok((socket, reader)) => {
                 ended = talk(&core, &sending, socket, reader).await;
                 alone_since = Instant::now();

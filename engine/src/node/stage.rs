@@ -5,6 +5,7 @@
 use super::NodeFacts;
 use super::mesh::Mesh;
 use engine_core::placement::founding::Answer;
+use engine_core::placement::map::ClusterMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See the module.
@@ -18,12 +19,14 @@ struct Inner {
     answer: Answer,
     waiting_for: Vec<String>,
     serving: Option<(Mesh, Arc<NodeFacts>)>,
+    /// The newest cluster map, once there is one.
+    map: Option<Arc<ClusterMap>>,
 }
 
 impl Stage {
     /// A node that answers `answer` to founding queries and serves nothing yet.
     pub fn new(answer: Answer) -> Stage {
-        Stage { inner: Mutex::new(Inner { answer, waiting_for: Vec::new(), serving: None }) }
+        Stage { inner: Mutex::new(Inner { answer, waiting_for: Vec::new(), serving: None, map: None }) }
     }
 
     /// What the node says of itself to other nodes of its list.
@@ -50,7 +53,18 @@ impl Stage {
     pub fn serve(&self, mesh: Mesh, facts: Arc<NodeFacts>) {
         let mut inner = self.lock();
         inner.waiting_for.clear();
+        inner.map.get_or_insert_with(|| Arc::new(facts.map.clone()));
         inner.serving = Some((mesh, facts));
+    }
+
+    /// The cluster map has changed.
+    pub fn set_map(&self, map: Arc<ClusterMap>) {
+        self.lock().map = Some(map);
+    }
+
+    /// The newest cluster map, once the cores run.
+    pub fn map(&self) -> Option<Arc<ClusterMap>> {
+        self.lock().map.clone()
     }
 
     /// The cores and what they know, once they run.

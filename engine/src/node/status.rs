@@ -24,7 +24,7 @@ pub fn replica(view: &GroupView) -> ReplicaStatus {
             Role::PreCandidate => 1,
             Role::Candidate => 2,
             Role::Leader => net::status::ROLE_LEADER,
-            Role::Learner => 4,
+            Role::Learner => net::status::ROLE_LEARNER,
         },
         term: view.term.0,
         commit: view.commit.0,

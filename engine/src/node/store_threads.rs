@@ -7,9 +7,10 @@ use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
 use super::set_aside;
 use crate::store::{ReceiveError, SnapshotReader, Store, StoreError};
+use engine_core::placement::map::MAP_GROUP;
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Query, Ticket};
-use engine_core::state_machine::ApplyRun;
+use engine_core::state_machine::{ApplyRun, MapRecord};
 use net::response::Response;
 use raft::ids::GroupId;
 use std::collections::BTreeMap;
@@ -85,12 +86,26 @@ pub enum Read {
 }
 
 /// Starts the writer of core `core`. It ends after [`Write::Close`] or when every sender is gone.
-pub fn start_writer(core: u16, store: Store, mesh: Mesh) -> io::Result<(Sender<Write>, JoinHandle<()>)> {
+///
+/// Whenever group 0 has moved here, and at first, `maps` gets the cluster map it holds.
+pub fn start_writer(
+    core: u16,
+    store: Store,
+    mesh: Mesh,
+    maps: flume::Sender<MapRecord>,
+) -> io::Result<(Sender<Write>, JoinHandle<()>)> {
     // Bounded in bytes by the shard's apply limit, so the queue needs no limit of its own.
-    queue::helper(format!("store-{core}"), move |work| write_loop(core, &store, &work, &mesh))
+    queue::helper(format!("store-{core}"), move |work| write_loop(core, &store, &work, &mesh, &maps))
 }
 
-fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh) {
+fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh, maps: &flume::Sender<MapRecord>) {
+    let tell_map = || {
+        if let Some(map) = store.map().unwrap_or_else(|error| fail(core, store, &error)) {
+            // Whoever listens ends only with the node.
+            let _ = maps.send(map);
+        }
+    };
+    tell_map();
     let mut applier = store.applier();
     let mut runs: Vec<ApplyRun> = Vec::new();
     while let Some(first) = work.receive() {
@@ -115,6 +130,9 @@ fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh) {
             assert_eq!(applied.len(), runs.len(), "the store answers every run");
             let charges = runs.iter().map(ApplyRun::charge);
             mesh.send(core, ToCore::Applied(applied.into_iter().zip(charges).collect()));
+            if runs.iter().any(|run| run.group == MAP_GROUP) {
+                tell_map();
+            }
             runs.clear();
         }
         let after = match after {
@@ -132,7 +150,12 @@ fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh) {
                     SnapshotStep::Install { header, end } => {
                         let (group, id) = (header.group, header.id);
                         let answer = match applier.install(&header, end) {
-                            Ok(()) => ToCore::SnapshotInstalled(header),
+                            Ok(()) => {
+                                if group == MAP_GROUP {
+                                    tell_map();
+                                }
+                                ToCore::SnapshotInstalled(header)
+                            }
                             Err(ReceiveError::Stream(why)) => broken(core, group, id, &why),
                             Err(ReceiveError::Store(error)) => fail(core, store, &error),
                         };

@@ -6,10 +6,11 @@
 //! their places in the memtable along the same path, which a batch in log order would fetch from memory again and again.
 
 use super::records::Replica;
+use super::replicas::read_map;
 use super::sessions::SessionCache;
 use super::{StoreError, keys};
 use engine_core::sessions::{Session, SessionKey};
-use engine_core::state_machine::Space;
+use engine_core::state_machine::{MapRecord, Space};
 use raft::ids::{GroupId, Index};
 use rocksdb::{DB, WriteBatch};
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub struct Batch<'a> {
     pub writes: WriteBatch,
     overlay: Overlay<'a>,
     founding_record: Option<&'a [u8]>,
+    map_epoch: Option<u64>,
 }
 
 /// What a group has applied through the batch.
@@ -62,6 +64,7 @@ impl<'a> Batch<'a> {
                 index: HashMap::with_hasher(KeyHasher::default()),
             },
             founding_record: None,
+            map_epoch: None,
         }
     }
 
@@ -144,6 +147,18 @@ impl<'a> Space<'a> for BatchSpace<'_, 'a> {
     fn set_founding_record(&mut self, record: &'a [u8]) {
         self.batch.founding_record = Some(record);
         self.batch.writes.put(keys::FOUNDING_RECORD, record);
+    }
+
+    fn map_epoch(&mut self) -> Result<Option<u64>, StoreError> {
+        match self.batch.map_epoch {
+            Some(epoch) => Ok(Some(epoch)),
+            None => Ok(read_map(self.db)?.map(|record| record.epoch)),
+        }
+    }
+
+    fn set_map(&mut self, epoch: u64, map: &'a [u8]) {
+        self.batch.map_epoch = Some(epoch);
+        self.batch.writes.put(keys::MAP, MapRecord { epoch, map: map.to_vec() }.encode());
     }
 }
 

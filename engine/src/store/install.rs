@@ -39,6 +39,7 @@ pub(super) struct Partial {
     decoder: Decoder,
     sessions: u32,
     founding_record: Option<Vec<u8>>,
+    map: Option<Vec<u8>>,
 }
 
 impl Applier {
@@ -50,10 +51,11 @@ impl Applier {
         }
         let partial = self.incoming.get_mut(&group).expect("it has begun");
         let mut batch = WriteBatch::default();
-        let Partial { generation, decoder, sessions, founding_record, .. } = partial;
+        let Partial { generation, decoder, sessions, founding_record, map, .. } = partial;
         let taken = decoder.take(chunk, |record: Record<'_>| {
             match record.kind {
                 Kind::Founding => *founding_record = Some(record.value.to_vec()),
+                Kind::Map => *map = Some(record.value.to_vec()),
                 Kind::Data => keys::with_data(*generation, record.key, |place| batch.put(place, record.value)),
                 Kind::Session => {
                     let place = keys::session_place(*generation, record.key).ok_or(StreamError::Key(record.kind))?;
@@ -85,7 +87,7 @@ impl Applier {
             self.abandon(group)?;
             return Err(error.into());
         }
-        let Partial { generation, sessions, founding_record, .. } =
+        let Partial { generation, sessions, founding_record, map, .. } =
             self.incoming.remove(&group).expect("it was just looked at");
         self.store.sync()?;
         let db = self.db();
@@ -101,6 +103,9 @@ impl Applier {
         batch.put(keys::installed(group), Applied { id: header.last, sessions }.encode());
         if let Some(record) = founding_record {
             batch.put(keys::FOUNDING_RECORD, record);
+        }
+        if let Some(map) = map {
+            batch.put(keys::MAP, map);
         }
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
@@ -129,7 +134,7 @@ impl Applier {
         self.abandon(group)?;
         let generation = reserve_generation(&self.store)?;
         let decoder = Decoder::default();
-        let partial = Partial { id, generation, decoder, sessions: 0, founding_record: None };
+        let partial = Partial { id, generation, decoder, sessions: 0, founding_record: None, map: None };
         self.incoming.insert(group, partial);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! 5  generation u64  origin u32  client u128    session
 //! 6  generation u64  user key            data
 //! 7  group u32                           installed: the entry that the last snapshot ended with
+//! 8                                      cluster map, once it is not that of the founding
 //! ```
 //!
 //! Numbers are big endian, so that keys sort by them. Data and sessions lie under the replica's local generation, not
@@ -25,6 +26,8 @@ pub const FORMAT: &[u8] = &[0];
 pub const NEXT_GENERATION: &[u8] = &[1];
 /// The founding record of the cluster.
 pub const FOUNDING_RECORD: &[u8] = &[2];
+/// The cluster map.
+pub const MAP: &[u8] = &[8];
 
 const REPLICA: u8 = 3;
 const APPLIED: u8 = 4;

@@ -3,6 +3,7 @@
 use super::install::decode_installed;
 use super::records::{Applied, Replica};
 use super::{Store, StoreError, StoredReplica, keys, records};
+use engine_core::state_machine::MapRecord;
 use raft::ids::{GroupId, ReplicaId};
 use rocksdb::{DB, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use std::collections::BTreeSet;
@@ -64,6 +65,11 @@ impl Store {
         self.shared.db.get(keys::FOUNDING_RECORD).map_err(StoreError::of("read the founding record"))
     }
 
+    /// The cluster map, once group 0 has applied a change of it here.
+    pub fn map(&self) -> Result<Option<MapRecord>, StoreError> {
+        read_map(&self.shared.db)
+    }
+
     /// Fills the map of generations when the store is opened.
     pub(super) fn load_generations(&self) -> Result<(), StoreError> {
         let replicas = self.replicas()?;
@@ -84,6 +90,13 @@ impl Store {
         }
         drop_generations(db, from..next_generation(db)?)
     }
+}
+
+/// The record of the cluster map.
+pub(super) fn read_map(db: &DB) -> Result<Option<MapRecord>, StoreError> {
+    let record = db.get(keys::MAP).map_err(StoreError::of("read the cluster map"))?;
+    let damaged = || StoreError::corrupt("read the cluster map", "it has the wrong length");
+    record.map(|record| MapRecord::decode(&record).ok_or_else(damaged)).transpose()
 }
 
 /// The record of a group's replica.

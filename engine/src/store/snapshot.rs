@@ -46,6 +46,11 @@ impl Store {
         {
             encoder.push(Kind::Founding, &[], &record);
         }
+        if group == GroupId(0)
+            && let Some(map) = get(&mut iterator, keys::MAP)?
+        {
+            encoder.push(Kind::Map, &[], &map);
+        }
         let left = vec![(Kind::Data, keys::data(generation)), (Kind::Session, keys::sessions(generation))];
         Ok(SnapshotReader { iterator, encoder, last, membership, left, begun: false })
     }

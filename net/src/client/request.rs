@@ -171,7 +171,7 @@ pub(super) fn keys(operation: &Operation) -> impl Iterator<Item = &[u8]> {
             (Some(key), &[])
         }
         Operation::Batch { operations } => (None, operations),
-        Operation::Open | Operation::Found { .. } => (None, &[]),
+        Operation::Open | Operation::Found { .. } | Operation::Map { .. } => (None, &[]),
     };
     one.into_iter().chain(many.iter().map(|operation| match operation {
         BatchOperation::Put { key, .. } | BatchOperation::Delete { key } => key.as_slice(),

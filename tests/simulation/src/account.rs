@@ -54,6 +54,11 @@ impl Account {
         Ok(())
     }
 
+    /// The journals of a node are gone.
+    pub fn wiped(&mut self, node: u16) {
+        self.replicas.retain(|(of, _), _| *of != node);
+    }
+
     /// A replica starts from what was recovered, which `batch` promises.
     pub fn starts(&mut self, place: Place, group: GroupId, batch: u64, hard_state: HardState, last: LogId) {
         let told = self.replicas.entry((place.node, group)).or_default();

@@ -23,7 +23,7 @@ pub enum Ending {
 impl World {
     /// Starts the process of a node, as `engine::node` does: every core recovers before anything is promised.
     pub(crate) fn start(&mut self, node: u16) -> Checked {
-        if self.nodes[usize::from(node)].process.is_some() {
+        if self.nodes[usize::from(node)].process.is_some() || self.nodes[usize::from(node)].wants_in() {
             return Ok(());
         }
         self.nodes[usize::from(node)].life += 1;
@@ -38,6 +38,7 @@ impl World {
             self.plan_in(phase, Happening::Inside(place, Inside::Tick));
             self.plan_turn(place);
             self.stir_journal(place);
+            self.look_at_stored_map(place);
         }
         Ok(())
     }
@@ -59,8 +60,7 @@ impl World {
         self.checker.recovered(node, &recovered.replicas)?;
         let lasts: BTreeMap<_, _> =
             recovered.replicas.iter().map(|log| (log.state.group, log.state.log_start)).collect();
-        let place =
-            recovery::Place { map: &self.plan.map, record: &self.plan.record, node, core, created: state.created };
+        let place = recovery::Place { map: &state.map, record: &self.plan.record, node, core, created: state.created };
         let stored = disks.store.replicas();
         let mut starts = recovery::start(place, &mut journal, recovered.replicas, &stored)
             .map_err(|error| wrong(error.to_string()))?;
@@ -95,7 +95,7 @@ impl World {
             ..self.plan.shard.clone()
         };
         Ok(Core {
-            shard: Shard::new(options, &self.plan.map, starts.groups),
+            shard: Shard::new(options, &self.nodes[usize::from(node)].map, starts.groups),
             effects: Effects::default(),
             recovered: Some(journal.open_batch()),
             unpersisted: VecDeque::from([(RECOVERED, journal.open_batch())]),

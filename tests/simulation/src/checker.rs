@@ -97,6 +97,11 @@ impl Checker {
         self.replicas.retain(|(of, _), _| *of != node);
     }
 
+    /// The disks of a node are gone, and with them everything it had promised under its ids.
+    pub fn wiped(&mut self, node: u16) {
+        self.account.wiped(node);
+    }
+
     /// The journal promises everything up to `batch`.
     pub fn promised(&mut self, place: Place, batch: u64) {
         self.account.promised(place, batch);

@@ -115,6 +115,8 @@ pub enum Inside {
     PeerLost(u16),
     /// The node is to hand over its leaderships and stop.
     Drain,
+    /// The store holds a cluster map that the node may not know yet.
+    MapStored,
     /// The node looks whether its disk is nearly full.
     DiskFull,
 }

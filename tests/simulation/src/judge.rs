@@ -10,7 +10,9 @@ impl World {
     /// Looks at everything once more, faults being over for more than eight seconds.
     pub(crate) fn judge(&mut self) -> Checked {
         let groups: Vec<GroupId> = self.plan.map.groups.iter().map(|group| group.id).collect();
+        let map = self.nodes.iter().map(|node| &node.map).max_by_key(|map| map.epoch).expect("there are nodes").clone();
         for group in groups {
+            self.as_wanted(&map, group)?;
             self.judge_group(group).map_err(|Violation(why)| Violation(format!("{why}{}", self.views(group))))?;
         }
         let operations = self.totals.of("operations");

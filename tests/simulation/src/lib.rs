@@ -14,6 +14,7 @@ mod happening;
 mod history;
 mod judge;
 mod linear;
+mod members;
 mod nemesis;
 mod network;
 mod node;

@@ -16,6 +16,8 @@ pub enum Relief {
     Strike(u16),
     /// Something happens to a node that has just begun to lead.
     Ambush(u16),
+    /// A node looks for a newer cluster map.
+    Follow(u16),
     /// Cuts of the network may be over.
     Heal,
     /// Frames are lost no more often than usual.
@@ -107,6 +109,7 @@ impl World {
             Relief::Strike(node) if !self.peace => self.strike(node, 1_000)?,
             Relief::Ambush(node) if !self.peace => self.ambush(node)?,
             Relief::Strike(_) | Relief::Ambush(_) => {}
+            Relief::Follow(node) => self.follow(node)?,
             Relief::Heal => self.heal(self.now),
             Relief::Calm => self.network.storm = 0,
             Relief::Fast(node) => self.nodes[usize::from(node)].sync_extra = 0,
@@ -143,8 +146,12 @@ impl World {
             return Ok(());
         }
         self.crash(node, ending)?;
-        if !self.peace && self.random.per_mille(120) {
-            self.lose_store(node);
+        if !self.peace {
+            match self.random.below(1_000) {
+                0..120 => self.lose_store(node),
+                120..400 => self.wipe(node),
+                _ => {}
+            }
         }
         let pause = self.random.tailed(1, rest_max) * MS;
         self.plan_in(pause, Happening::Relief(Relief::Start(node)));
@@ -162,14 +169,7 @@ impl World {
     /// The store of a core is gone when its node comes back; its log is not. One node at a time, as of a group
     /// whose stores are all lost nobody may lead.
     fn lose_store(&mut self, node: u16) {
-        for state in &mut self.nodes {
-            let cores = state.process.iter().flat_map(|process| &process.cores);
-            let mut views = cores.flat_map(|core| core.shard.views());
-            if state.process.is_some() && views.all(|view| view.serving == Serving::Whole) {
-                state.store_lost = false;
-            }
-        }
-        if self.nodes.iter().any(|state| state.store_lost) {
+        if self.lacks_a_store() || self.is_mending() {
             return;
         }
         self.totals.count("stores lost");
@@ -177,6 +177,18 @@ impl World {
         let state = &mut self.nodes[usize::from(node)];
         state.store_lost = true;
         state.disks[core].store = Model::new();
+    }
+
+    /// Whether a node that lost a store has not got everything back.
+    pub(crate) fn lacks_a_store(&mut self) -> bool {
+        for state in &mut self.nodes {
+            let cores = state.process.iter().flat_map(|process| &process.cores);
+            let mut views = cores.flat_map(|core| core.shard.views());
+            if state.process.is_some() && views.all(|view| view.serving == Serving::Whole) {
+                state.store_lost = false;
+            }
+        }
+        self.nodes.iter().any(|state| state.store_lost)
     }
 
     /// A new leader's first words are its weakest moment: now and then something is planned for just then.

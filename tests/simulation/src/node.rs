@@ -3,6 +3,7 @@
 use crate::disk::Disk;
 use crate::transfer::Transfers;
 use engine_core::journal::{Journal, SegmentId};
+use engine_core::placement::map::ClusterMap;
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Effects, Shard};
 use engine_core::state_machine::ApplyRun;
@@ -15,7 +16,13 @@ use std::collections::VecDeque;
 pub struct Node {
     /// One per core.
     pub disks: Vec<CoreDisks>,
-    /// The data directory says that the founding's replicas have been created.
+    /// The random number that the data directory has drawn.
+    pub incarnation: u64,
+    /// Its number in the list.
+    pub number: u16,
+    /// The cluster map it keeps.
+    pub map: ClusterMap,
+    /// The data directory says that the first replicas have been created.
     pub created: bool,
     /// How many processes it has had.
     pub life: u64,
@@ -118,10 +125,14 @@ pub struct StoreBusy {
 }
 
 impl Node {
-    /// A node with empty disks.
-    pub fn new(shards: u16) -> Node {
+    /// A founder with empty disks.
+    pub fn new(number: u16, map: &ClusterMap) -> Node {
+        let entry = &map.nodes[usize::from(number)];
         Node {
-            disks: (0..shards).map(|_| CoreDisks::default()).collect(),
+            disks: (0..entry.shards).map(|_| CoreDisks::default()).collect(),
+            incarnation: entry.incarnation,
+            number,
+            map: map.clone(),
             created: false,
             life: 0,
             process: None,
@@ -131,5 +142,17 @@ impl Node {
             disk_full: false,
             failing_core: None,
         }
+    }
+
+    /// Its disks are gone, and it has others.
+    pub fn wipe(&mut self, incarnation: u64) {
+        self.disks = self.disks.iter().map(|_| CoreDisks::default()).collect();
+        self.incarnation = incarnation;
+        self.created = false;
+    }
+
+    /// Whether its map knows it under another incarnation: it asks to be taken in, and does not start.
+    pub fn wants_in(&self) -> bool {
+        self.map.nodes[usize::from(self.number)].incarnation != self.incarnation
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 47] = [
+pub const USUALLY: [&str; 50] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
@@ -55,6 +55,9 @@ pub const USUALLY: [&str; 47] = [
     "stores lost",
     "replicas that started hollow",
     "starts at an install the journal had not heard of",
+    "disks wiped",
+    "petitions",
+    "maps adopted",
 ];
 
 /// Counts by name.

@@ -72,6 +72,7 @@ impl World {
             Inside::StoreSnapshot => {
                 let busy = self.core(place).store_busy.take().expect("the thread was at it");
                 self.store_did(place, busy.then.expect("it was at a snapshot"));
+                self.look_at_stored_map(place);
                 self.start_store_work(place);
                 Ok(())
             }
@@ -100,6 +101,7 @@ impl World {
                 self.handle(place, Event::Drain);
                 Ok(())
             }
+            Inside::MapStored => self.adopt_stored_map(place),
             Inside::DiskFull => {
                 let full = self.nodes[usize::from(place.node)].disk_full;
                 self.handle(place, Event::DiskFull(full));
@@ -361,6 +363,7 @@ impl World {
         }
         let applied = self.disks(place).store.apply(&busy.runs);
         self.checker.applied(place, &applied)?;
+        self.look_at_stored_map(place);
         for (run, charge) in applied.into_iter().zip(busy.runs.iter().map(ApplyRun::charge)) {
             self.handle(place, Event::Applied { run, bytes: charge });
         }

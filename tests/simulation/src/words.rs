@@ -44,6 +44,7 @@ impl Happening {
                 Relief::Start(node) => ((*node, 0), "start", [0; 3]),
                 Relief::Strike(node) => ((*node, 0), "strike", [0; 3]),
                 Relief::Ambush(node) => ((*node, 0), "ambush", [0; 3]),
+                Relief::Follow(node) => ((*node, 0), "follows the map", [0; 3]),
                 Relief::Heal => ((0, 0), "heal", [0; 3]),
                 Relief::Calm => ((0, 0), "calm", [0; 3]),
                 Relief::Fast(node) => ((*node, 0), "fast disk", [0; 3]),
@@ -73,6 +74,7 @@ impl Inside {
             Inside::Read(read) => ("store read (group, request)", [read.group.0.into(), read.ticket.request, 0]),
             Inside::PeerLost(node) => ("peer lost (node)", [(*node).into(), 0, 0]),
             Inside::Drain => ("drain", [0; 3]),
+            Inside::MapStored => ("map stored", [0; 3]),
             Inside::DiskFull => ("disk looked at", [0; 3]),
         }
     }

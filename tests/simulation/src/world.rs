@@ -45,7 +45,7 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut random = Random::new(seed ^ 0x5eed_0000_0000_0000);
         let plan = Plan::new(&mut random);
-        let nodes = plan.map.nodes.iter().map(|entry| Node::new(entry.shards)).collect();
+        let nodes = (0..plan.map.nodes.len() as u16).map(|number| Node::new(number, &plan.map)).collect();
         let clients = (0..plan.clients.0).map(|number| Client::new(number, &plan, &mut random)).collect();
         World {
             now: 0,
@@ -69,6 +69,7 @@ impl World {
     pub fn run(&mut self) -> Checked {
         for node in 0..self.nodes.len() as u16 {
             self.start(node)?;
+            self.follow(node)?;
         }
         for client in 0..self.clients.len() {
             for slot in 0..self.plan.clients.1 {

@@ -11,7 +11,7 @@ use rkyv::{
     rancor::{Fallible, Panic},
     ser::{Allocator, Writer},
     vec::{ArchivedVec, VecResolver},
-    with::{ArchiveWith, Map, SerializeWith},
+    with::{self, ArchiveWith, SerializeWith},
 };
 
 /// A [`Command`] that owns nothing.
@@ -52,9 +52,9 @@ pub enum OperationRef<'a> {
     CompareAndSwap {
         #[rkyv(with = AsVec)]
         key: &'a [u8],
-        #[rkyv(with = Map<AsVec>)]
+        #[rkyv(with = with::Map<AsVec>)]
         expect: Option<&'a [u8]>,
-        #[rkyv(with = Map<AsVec>)]
+        #[rkyv(with = with::Map<AsVec>)]
         set: Option<&'a [u8]>,
     },
     Batch {
@@ -64,6 +64,11 @@ pub enum OperationRef<'a> {
     Found {
         #[rkyv(with = AsVec)]
         record: &'a [u8],
+    },
+    Map {
+        epoch: u64,
+        #[rkyv(with = AsVec)]
+        map: &'a [u8],
     },
 }
 
@@ -87,6 +92,7 @@ impl OperationRef<'_> {
             OperationRef::CompareAndSwap { .. } => Kind::CompareAndSwap,
             OperationRef::Batch { .. } => Kind::Batch,
             OperationRef::Found { .. } => Kind::Found,
+            OperationRef::Map { .. } => Kind::Map,
         }
     }
 
@@ -110,6 +116,7 @@ impl OperationRef<'_> {
                 })
                 .sum(),
             OperationRef::Found { record } => record.len(),
+            OperationRef::Map { map, .. } => map.len(),
         }
     }
 }
@@ -126,6 +133,7 @@ impl Command {
             }
             Operation::Batch { operations } => OperationRef::Batch { operations },
             Operation::Found { record } => OperationRef::Found { record },
+            Operation::Map { epoch, map } => OperationRef::Map { epoch: *epoch, map },
         };
         CommandRef {
             client: self.client,

@@ -42,6 +42,14 @@ pub enum Operation {
         /// The record, opaque here.
         record: Vec<u8>,
     },
+    /// The next cluster map, in group 0. Proposed by nodes only, needs no session: it takes effect if `epoch` is one above that
+    /// of the map in force. Answered [`super::Outcome::Done`].
+    Map {
+        /// The epoch of the map.
+        epoch: u64,
+        /// The map, opaque here.
+        map: Vec<u8>,
+    },
 }
 
 /// One write of a batch.
@@ -77,6 +85,8 @@ pub enum Kind {
     Batch = 5,
     /// [`Operation::Found`]
     Found = 6,
+    /// [`Operation::Map`]
+    Map = 7,
 }
 
 impl Kind {
@@ -89,6 +99,7 @@ impl Kind {
             4 => Kind::CompareAndSwap,
             5 => Kind::Batch,
             6 => Kind::Found,
+            7 => Kind::Map,
             _ => return None,
         })
     }

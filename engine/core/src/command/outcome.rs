@@ -39,10 +39,13 @@ pub enum RefusedBecause {
     /// The bytes are not a command that this version knows.
     #[error("the bytes are not a command")]
     Malformed,
-    /// An Open for another group's log, or a founding outside group 0.
+    /// An Open for another group's log, or a founding or a map outside group 0.
     #[error("it does not belong into this group")]
     WrongGroup,
     /// Group 0 holds another founding record already.
     #[error("the cluster is founded already")]
     AlreadyFounded,
+    /// Another cluster map has come in between.
+    #[error("the cluster map has changed meanwhile")]
+    StaleMap,
 }

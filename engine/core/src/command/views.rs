@@ -7,14 +7,16 @@ use super::{
 use raft::ids::{GroupId, Index};
 use std::slice;
 
-/// The keys a command touches, in order; none for an Open or a founding.
+/// The keys a command touches, in order; none for an Open, a founding or a map.
 pub fn keys(command: &ArchivedCommand) -> impl Iterator<Item = &[u8]> {
     let (single, batch) = match &command.operation {
         ArchivedOperation::Put { key, .. }
         | ArchivedOperation::Delete { key, .. }
         | ArchivedOperation::CompareAndSwap { key, .. } => (Some(key.as_slice()), slice::Iter::default()),
         ArchivedOperation::Batch { operations } => (None, operations.as_slice().iter()),
-        ArchivedOperation::Open | ArchivedOperation::Found { .. } => (None, slice::Iter::default()),
+        ArchivedOperation::Open | ArchivedOperation::Found { .. } | ArchivedOperation::Map { .. } => {
+            (None, slice::Iter::default())
+        }
     };
     single.into_iter().chain(batch.map(|operation| match operation {
         ArchivedBatchOperation::Put { key, .. } | ArchivedBatchOperation::Delete { key } => key.as_slice(),
@@ -36,12 +38,13 @@ pub fn stored_bytes(command: &ArchivedCommand) -> usize {
             })
             .sum(),
         ArchivedOperation::Found { record } => record.len(),
+        ArchivedOperation::Map { map, .. } => map.len(),
     }
 }
 
 /// Whether only nodes propose it: a client that sends one is refused.
 pub fn is_internal(command: &ArchivedCommand) -> bool {
-    command.operation.kind() == Kind::Found
+    matches!(command.operation.kind(), Kind::Found | Kind::Map)
 }
 
 /// Whether its outcome depends on nothing but its session: it reads no data and returns none.
@@ -49,7 +52,10 @@ pub fn is_blind(command: &ArchivedCommand) -> bool {
     match &command.operation {
         ArchivedOperation::Put { return_old, .. } | ArchivedOperation::Delete { return_old, .. } => !return_old,
         ArchivedOperation::Batch { .. } => true,
-        ArchivedOperation::CompareAndSwap { .. } | ArchivedOperation::Open | ArchivedOperation::Found { .. } => false,
+        ArchivedOperation::CompareAndSwap { .. }
+        | ArchivedOperation::Open
+        | ArchivedOperation::Found { .. }
+        | ArchivedOperation::Map { .. } => false,
     }
 }
 
@@ -82,6 +88,7 @@ impl ArchivedOperation {
             ArchivedOperation::CompareAndSwap { .. } => Kind::CompareAndSwap,
             ArchivedOperation::Batch { .. } => Kind::Batch,
             ArchivedOperation::Found { .. } => Kind::Found,
+            ArchivedOperation::Map { .. } => Kind::Map,
         }
     }
 }
@@ -90,7 +97,7 @@ impl ArchivedOperation {
 pub(super) fn check_session(command: &ArchivedCommand) -> Result<(), CommandError> {
     let opened = command.session().opened != Index(0);
     match command.operation.kind() {
-        Kind::Found => return Ok(()),
+        Kind::Found | Kind::Map => return Ok(()),
         Kind::Open if opened => return Err(CommandError::WrongSession),
         Kind::Open => return Ok(()),
         _ if !opened => return Err(CommandError::WrongSession),
@@ -127,6 +134,7 @@ pub(super) fn check_limits(operation: &ArchivedOperation, limits: &Limits) -> Re
             })
         }
         ArchivedOperation::Found { record } => check_pair(&[], record, limits),
+        ArchivedOperation::Map { map, .. } => check_pair(&[], map, limits),
     }
 }
 

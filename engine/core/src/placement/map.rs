@@ -15,6 +15,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 /// The group that holds the cluster map. It owns no slots.
 pub const MAP_GROUP: GroupId = GroupId(0);
 
+/// The epoch of the map of the founding.
+pub const FOUNDING_EPOCH: u64 = 1;
+
 /// One node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
 pub struct NodeEntry {
@@ -40,7 +43,7 @@ pub struct GroupEntry {
 /// The whole map at one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct ClusterMap {
-    /// Counts the changes; 1 is the map of the founding.
+    /// Counts the changes; [`FOUNDING_EPOCH`] is the map of the founding.
     pub epoch: u64,
     /// The name of the cluster for machines.
     pub cluster: u128,
@@ -124,6 +127,23 @@ impl ClusterMap {
     /// The number of the node with a name.
     pub fn node_named(&self, name: &str) -> Option<u16> {
         self.nodes.iter().position(|node| node.name == name).map(|position| position as u16)
+    }
+
+    /// Whether the node of this name runs on the disk that drew this incarnation.
+    pub fn holds(&self, name: &str, incarnation: u64) -> bool {
+        self.nodes.iter().any(|node| node.name == name && node.incarnation == incarnation)
+    }
+
+    /// The next map: the node numbered `number`, whose disk is lost, comes back with an empty one that has drawn `incarnation`. It
+    /// gets a new replica id in each of its groups (rule 7); everything else stays where it was.
+    pub fn with_incarnation(&self, number: u16, incarnation: u64) -> ClusterMap {
+        let mut next = ClusterMap { epoch: self.epoch + 1, ..self.clone() };
+        next.nodes[usize::from(number)].incarnation = incarnation;
+        let replicas = next.groups.iter_mut().flat_map(|group| &mut group.replicas);
+        for replica in replicas.filter(|replica| replica.node() == number) {
+            *replica = ReplicaId::new(number, replica.generation() + 1);
+        }
+        next
     }
 
     /// What makes this map impossible, if anything does.

@@ -12,7 +12,7 @@
 
 use super::cores::core_of;
 use super::founding::FoundingRecord;
-use super::map::{ClusterMap, GroupEntry, MAP_GROUP, NodeEntry};
+use super::map::{ClusterMap, FOUNDING_EPOCH, GroupEntry, MAP_GROUP, NodeEntry};
 use super::sets::{SET_SIZE_MAX, largest_odd, sets_of};
 use raft::ids::{GroupId, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +37,13 @@ impl ClusterMap {
         let mut groups = vec![spread.map_group()];
         groups.extend(spread.groups.iter().map(|(id, group)| entry(*id, group.leader, &group.nodes)));
         let nodes = record.nodes.clone();
-        ClusterMap { epoch: 1, cluster: record.cluster, virtual_nodes: record.virtual_nodes, nodes, groups }
+        ClusterMap {
+            epoch: FOUNDING_EPOCH,
+            cluster: record.cluster,
+            virtual_nodes: record.virtual_nodes,
+            nodes,
+            groups,
+        }
     }
 }
 

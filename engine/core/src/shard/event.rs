@@ -1,6 +1,8 @@
 //! What a shard is told, one thing at a time.
 
 use crate::exchange::Word;
+use crate::placement::map::ClusterMap;
+use crate::placement::petition::Petition;
 use crate::snapshot::{End, Header};
 use crate::state_machine::AppliedRun;
 use raft::entry::Entry;
@@ -160,6 +162,10 @@ pub enum Event<'a> {
         /// Its number.
         node: u16,
     },
+    /// The cluster map has changed: this one was committed by group 0, here or on the node it came from.
+    Map(&'a ClusterMap),
+    /// A node that has lost its disk asks to come back.
+    Petition(&'a Petition),
     /// Hand every leadership over: the node is about to stop.
     Drain,
     /// The disk is nearly full (`true`) or has room again.

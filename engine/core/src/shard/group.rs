@@ -6,6 +6,7 @@ use super::event::{Query, Ticket};
 use super::liveness::Links;
 use super::snapshots::Sending;
 use super::waiting::{Waiting, Write};
+use crate::exchange::Question;
 use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
 use raft::Replica;
 use raft::entry::{Entry, EntryKind, LogId};
@@ -18,6 +19,10 @@ use std::collections::BTreeMap;
 
 /// A log is held for a follower that is heard of up to so many times the limits that otherwise cut it.
 const LAGGING_FACTOR: u64 = 8;
+
+/// And up to so many times for one that a snapshot is on its way to: cut sooner, it would need the next snapshot when it has
+/// this one, and so on for as long as the writes last.
+const SENDING_FACTOR: u64 = 64;
 
 /// Fewer committed entries than these are kept from a store that nobody waits for, until the next tick.
 const RUN_ENTRIES: u64 = 2048;
@@ -80,7 +85,9 @@ pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) replica: Replica,
     pub(super) serving: Serving,
-    preferred: ReplicaId,
+    pub(super) preferred: ReplicaId,
+    /// Who the map wants as voters, in order.
+    pub(super) wanted: Vec<ReplicaId>,
     pub(super) ready: Ready,
     pub(super) waiting: Waiting,
     /// The highest index handed to the store.
@@ -92,6 +99,8 @@ pub(super) struct Group {
     apply_due: bool,
     /// What the store holds durably.
     pub(super) store_durable: LogId,
+    /// Bytes of the entries that came since the store was last fed.
+    kept_back_bytes: usize,
     /// Bytes of entries in the log, about: those from before the start are not known.
     pub(super) log_bytes: u64,
     pub(super) sync_asked_at: Index,
@@ -132,6 +141,7 @@ impl Group {
             replica,
             serving: start.serving,
             preferred: start.preferred,
+            wanted: Vec::new(),
             ready: Ready::default(),
             waiting: Waiting::default(),
             handed: applied_index,
@@ -139,6 +149,7 @@ impl Group {
             replaying: None,
             apply_due: false,
             store_durable: applied,
+            kept_back_bytes: 0,
             log_bytes: 0,
             sync_asked_at: applied_index,
             slept_at: 0,
@@ -194,12 +205,13 @@ impl Group {
         self.serving == Serving::Whole && self.waiting.len() == 0 && still && self.applied.index == last
     }
 
-    /// Leader: whether nothing is to be done, every other member's core lives, and leadership is where it belongs.
+    /// Leader: whether nothing is to be done, every other member's core lives, and members and leadership are as the map
+    /// wants them.
     pub(super) fn may_sleep(&self, links: &Links) -> bool {
         let own = self.replica.id();
         let at_home = self.preferred == own || !self.replica.membership().is_voter(self.preferred);
         let lives = |peer: raft::PeerView| links.is_up(self.id, peer.id.node());
-        self.leads() && self.is_quiet() && at_home && self.replica.peers().all(lives)
+        self.leads() && self.is_quiet() && at_home && self.has_wanted_members() && self.replica.peers().all(lives)
     }
 
     /// Whether it would not notice by itself, asleep, that a core of `node` is gone: as a follower if its leader is
@@ -211,20 +223,23 @@ impl Group {
         }
     }
 
-    /// Whether this replica confirms a read round of the leader on node `node` in `term`. Nothing of the group is stirred.
-    pub(super) fn follows(&self, node: u16, term: Term) -> bool {
-        self.serving != Serving::Amnesiac && self.replica.follows(node, term)
+    /// Whether this replica is the one that a read round of the leader on node `node` asks, and confirms it. Nothing of the
+    /// group is stirred.
+    pub(super) fn follows(&self, node: u16, question: &Question) -> bool {
+        let asked = question.to == self.replica.id();
+        asked && self.serving != Serving::Amnesiac && self.replica.follows(node, question.term)
     }
 
     /// Whether the store lacks more than is kept back for a moment, see [`Group::hand_to_store`].
-    pub(super) fn is_behind(&self) -> bool {
-        self.has_unapplied() && !self.keeps_back()
+    pub(super) fn is_behind(&self, options: &Options) -> bool {
+        self.has_unapplied() && !self.keeps_back(options)
     }
 
     /// While no request waits for the store, entries go there some at a time, at the next tick at the latest, as a
     /// large batch costs it much less than many small ones.
-    fn keeps_back(&self) -> bool {
-        let few = self.replica.applicable().0 - self.handed.0 < RUN_ENTRIES;
+    fn keeps_back(&self, options: &Options) -> bool {
+        let entries = self.replica.applicable().0 - self.handed.0;
+        let few = entries < RUN_ENTRIES && self.kept_back_bytes < options.run_bytes_max;
         few && !self.apply_due && !self.waiting.wants_store()
     }
 
@@ -294,7 +309,9 @@ impl Group {
             self.replica.collect(&mut self.ready);
         }
         std::mem::swap(out, &mut self.ready);
-        self.log_bytes += out.entries.iter().map(|entry| entry.bytes() as u64).sum::<u64>();
+        let bytes: usize = out.entries.iter().map(Entry::bytes).sum();
+        self.log_bytes += bytes as u64;
+        self.kept_back_bytes += bytes;
     }
 
     /// What the persist of `ready` will have made durable.
@@ -330,10 +347,11 @@ impl Group {
         }
         // Never beyond min(commit, own durable index): a store is never ahead of its journal (rule 14).
         let last = self.replica.applicable();
-        if last <= self.handed || self.keeps_back() {
+        if last <= self.handed || self.keeps_back(options) {
             return 0;
         }
         self.apply_due = false;
+        self.kept_back_bytes = 0;
         let from = self.handed.next();
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
             Some(entries) => self.hand(&entries, effects),
@@ -422,8 +440,8 @@ impl Group {
     /// How far the log may be dropped: never beyond what the store holds durably (rule 14).
     ///
     /// Up to what every member has, always. A log that has reached its limit is cut to half of it, whoever lacks the
-    /// rest, and a follower that does gets a snapshot; but one that this leader hears of, or to which a
-    /// snapshot is on its way, may hold the log back to several times the limit: it is about to need no snapshot.
+    /// rest, and a follower that does gets a snapshot; but one that this leader hears of may hold the log back to several
+    /// times the limit, and one to which a snapshot is on its way to many times: it is about to need no other.
     fn cut(&self, pressed: bool, options: &Options) -> Index {
         let durable = self.store_durable.index.min(self.applied.index);
         let settled = durable.min(self.replica.settled());
@@ -441,30 +459,11 @@ impl Group {
         };
         let wanted = Index(durable.0 - keep.min(durable.0));
         let active = self.replica.peers().filter(|peer| peer.active && peer.state != PeerState::Snapshot);
-        let lacking = active.map(|peer| peer.matched).chain(self.sending.values().map(|sending| sending.last.index));
-        let needed = lacking.min().filter(|_| !exceeds(LAGGING_FACTOR)).unwrap_or(durable);
+        let lagging = active.map(|peer| peer.matched).min().filter(|_| !exceeds(LAGGING_FACTOR));
+        let sending =
+            self.sending.values().map(|sending| sending.last.index).min().filter(|_| !exceeds(SENDING_FACTOR));
+        let needed = lagging.into_iter().chain(sending).min().unwrap_or(durable);
         settled.max(wanted.min(needed))
-    }
-
-    /// Gives leadership back to the replica that placement prefers, when that is up to date.
-    /// A core that does not claim to live gets nothing: its disk may be stuck.
-    pub(super) fn return_to_preferred(&mut self, links: &Links) {
-        let up = links.is_up(self.id, self.preferred.node());
-        if !self.leads() || self.preferred == self.replica.id() || !up {
-            return;
-        }
-        let last = self.replica.last().index;
-        let fit = self.replica.peers().any(|peer| {
-            peer.id == self.preferred
-                && peer.active
-                && !peer.learner
-                && !peer.hollow
-                && last.0 - peer.matched.0.min(last.0) < 1_000
-        });
-        if fit {
-            // Refused while a change is open; the next round asks again.
-            let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);
-        }
     }
 
     /// The voter that lacks least of those heard of lately, if this replica leads.

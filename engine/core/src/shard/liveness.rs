@@ -103,6 +103,11 @@ impl Links {
         self.link(group, node).is_some_and(|link| link.up)
     }
 
+    /// Whether any core of `node` is believed to live.
+    pub(super) fn is_node_up(&self, node: u16) -> bool {
+        self.links.iter().any(|((of, _), link)| *of == node && link.up)
+    }
+
     /// For how many ticks the core that holds `group` on `node` has been silent.
     pub(super) fn silence(&self, group: GroupId, node: u16, tick: u64) -> u64 {
         self.link(group, node).map_or(tick, |link| tick - link.heard)

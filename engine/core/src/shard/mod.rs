@@ -14,6 +14,7 @@ pub mod effects;
 pub mod event;
 mod group;
 mod liveness;
+mod members;
 mod rounds;
 mod serve;
 mod snapshots;
@@ -86,6 +87,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Shard {
     options: Options,
+    map: ClusterMap,
     ring: Ring,
     groups: BTreeMap<GroupId, Group>,
     /// Groups that count ticks; the others sleep.
@@ -105,6 +107,10 @@ pub struct Shard {
     disk_full: bool,
     sync_wanted: bool,
     ticks: u64,
+    /// Groups whose members are not those that the map wants.
+    unsettled: BTreeSet<GroupId>,
+    /// The epoch of the map that was proposed last, and when.
+    map_asked: Option<(u64, u64)>,
     /// The snapshot that may come in.
     slot: Option<Slot>,
     /// Groups whose incoming snapshot was given up.
@@ -134,8 +140,9 @@ impl Shard {
             let (messages, persisted) = (Vec::new(), Persisted::default());
             Held { number: RECOVERED, tick: 0, group: *group, messages, persisted }
         };
-        Shard {
+        let mut shard = Shard {
             ring: map.ring(),
+            map: map.clone(),
             awake: groups.keys().copied().collect(),
             links: Links::new(
                 options.start,
@@ -157,11 +164,15 @@ impl Shard {
             disk_full: false,
             sync_wanted: false,
             ticks: 0,
+            unsettled: BTreeSet::new(),
+            map_asked: None,
             slot: None,
             abandoned: Vec::new(),
             called_off: Vec::new(),
             scratch: Ready::default(),
-        }
+        };
+        shard.want_members();
+        shard
     }
 
     /// Takes one event. Its effects are complete only after [`Shard::finish`].
@@ -216,6 +227,8 @@ impl Shard {
                     self.stir(id).expect("it was listed").peer_lost(node);
                 }
             }
+            Event::Map(map) => self.follow_map(map),
+            Event::Petition(petition) => self.petition(petition),
             Event::Drain => {
                 self.draining = true;
                 self.hand_over();
@@ -320,7 +333,7 @@ impl Shard {
 
     /// Whether the store of every group has what is committed, but for the little that is kept back for a moment.
     pub fn caught_up(&self) -> bool {
-        !self.groups.values().any(Group::is_behind)
+        !self.groups.values().any(|group| group.is_behind(&self.options))
     }
 
     /// Whether something waits for the disk or the store.

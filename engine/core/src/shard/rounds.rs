@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Rounds toward one core that may wait for their answers. More would only be smaller.
 const OPEN_MAX: usize = 32;
 
-/// Groups in one round: 96 KiB of them.
+/// Groups in one round: 160 KiB of them.
 const QUESTIONS_MAX: usize = 8192;
 
 /// The rounds of one core.
@@ -86,7 +86,8 @@ impl Rounds {
                 {
                     asked.push(first);
                 }
-                let questions = asked.iter().map(|(group, ask)| Question { group: *group, term: ask.term }).collect();
+                let question = |&(group, ask): &(GroupId, Ask)| Question { group, to: ask.to, term: ask.term };
+                let questions = asked.iter().map(question).collect();
                 let round = Round { start: self.start, number: self.number, questions };
                 effects.words.push((to, Word::Round(round)));
                 peer.open.push_back(Open { number: self.number, tick, asked });

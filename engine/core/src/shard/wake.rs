@@ -7,7 +7,7 @@
 use super::Shard;
 use super::effects::Effects;
 use super::group::Group;
-use crate::exchange::{Answer, Round, Word};
+use crate::exchange::{Answer, Question, Round, Word};
 use raft::ids::GroupId;
 use std::collections::BTreeSet;
 
@@ -53,6 +53,9 @@ impl Shard {
             self.sync_wanted |= group.wants_sync(&self.options);
             note_sleep(&mut self.awake, group, id, self.ticks);
         }
+        if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) {
+            self.move_members();
+        }
         self.tick_slot();
         if self.draining {
             self.hand_over();
@@ -89,9 +92,8 @@ impl Shard {
     pub(super) fn word(&mut self, from: (u16, u16), word: Word, effects: &mut Effects) {
         match word {
             Word::Round(Round { start, number, questions }) => {
-                let follows = |group, term| self.groups.get(&group).is_some_and(|group| group.follows(from.0, term));
-                let refused =
-                    questions.into_iter().filter(|it| !follows(it.group, it.term)).map(|it| it.group).collect();
+                let follows = |it: &Question| self.groups.get(&it.group).is_some_and(|group| group.follows(from.0, it));
+                let refused = questions.iter().filter(|it| !follows(it)).map(|it| it.group).collect();
                 effects.words.push((from, Word::Answer(Answer { start, number, refused })));
             }
             Word::Beat(beat) => {

@@ -32,6 +32,8 @@ pub enum Kind {
     Session = 2,
     /// A user's key and value.
     Data = 3,
+    /// The cluster map, if it is not that of the founding; no key.
+    Map = 4,
 }
 
 /// One record, borrowed.
@@ -199,6 +201,7 @@ fn first(bytes: &[u8]) -> Result<Option<(Record<'_>, usize)>, StreamError> {
         1 => Kind::Founding,
         2 => Kind::Session,
         3 => Kind::Data,
+        4 => Kind::Map,
         other => return Err(StreamError::Kind(other)),
     };
     if key > KEY_BYTES_MAX || value > VALUE_BYTES_MAX {

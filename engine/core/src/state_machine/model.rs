@@ -4,7 +4,7 @@
 //! real one, and its crash is a power cut's: batches since the last sync are lost from any point on, never
 //! one of them without those after it, as point-in-time recovery promises.
 
-use super::{AppliedRun, ApplyRun, Checksum, Hasher, Page, PageBuilder, Space, StoredReplica, apply_run};
+use super::{AppliedRun, ApplyRun, Checksum, Hasher, MapRecord, Page, PageBuilder, Space, StoredReplica, apply_run};
 use crate::sessions::{Session, SessionKey};
 use crate::snapshot::stream::{Decoder, Encoder, Kind, Record, StreamError};
 use crate::snapshot::{End, Header};
@@ -19,6 +19,7 @@ use std::ops::Bound;
 pub struct Model {
     groups: BTreeMap<GroupId, Group>,
     founding_record: Option<Vec<u8>>,
+    map: Option<MapRecord>,
     generations: u64,
     /// Snapshots on their way in.
     incoming: BTreeMap<GroupId, Partial>,
@@ -52,6 +53,7 @@ enum Undo {
     Applied(GroupId, LogId),
     Membership(GroupId, Vec<u8>),
     Founding(Option<Vec<u8>>),
+    Map(Option<MapRecord>),
     Generations(u64),
 }
 
@@ -107,6 +109,7 @@ impl Model {
                 id: run.group,
                 group,
                 founding_record: &mut self.founding_record,
+                map: &mut self.map,
                 undo: &mut undo,
                 touched: &mut touched,
             };
@@ -156,6 +159,11 @@ impl Model {
         self.founding_record.as_deref()
     }
 
+    /// The cluster map, once group 0 has applied a change of it.
+    pub fn map(&self) -> Option<&MapRecord> {
+        self.map.as_ref()
+    }
+
     /// A snapshot of a group that has a replica here: the last entry it covers, the membership there, its chunks of at most
     /// `chunk_bytes` and what ends them.
     pub fn snapshot(&self, group: GroupId, chunk_bytes: usize) -> (LogId, Vec<u8>, Vec<Vec<u8>>, End) {
@@ -163,6 +171,9 @@ impl Model {
         let mut encoder = Encoder::new(chunk_bytes);
         if let Some(record) = self.founding_record.as_ref().filter(|_| group == GroupId(0)) {
             encoder.push(Kind::Founding, &[], record);
+        }
+        if let Some(map) = self.map.as_ref().filter(|_| group == GroupId(0)) {
+            encoder.push(Kind::Map, &[], &map.encode());
         }
         for (key, session) in &held.sessions {
             let mut bytes = Vec::new();
@@ -190,12 +201,13 @@ impl Model {
     pub fn install(&mut self, header: &Header, end: End) -> Result<(), StreamError> {
         self.begin(header.group, header.id);
         let Partial { generation, chunks, .. } = self.incoming.remove(&header.group).expect("it has begun");
-        let (mut data, mut sessions, mut founding) = (BTreeMap::new(), BTreeMap::new(), None);
+        let (mut data, mut sessions, mut founding, mut map) = (BTreeMap::new(), BTreeMap::new(), None, None);
         let mut decoder = Decoder::default();
         for chunk in &chunks {
             decoder.take(chunk, |Record { kind, key, value }| {
                 match kind {
                     Kind::Founding => founding = Some(value.to_vec()),
+                    Kind::Map => map = Some(MapRecord::decode(value).ok_or(StreamError::Key(kind))?),
                     Kind::Data => drop(data.insert(key.to_vec(), value.to_vec())),
                     Kind::Session => {
                         let key = SessionKey::from_bytes(key).map_err(|_| StreamError::Key(kind))?;
@@ -222,6 +234,7 @@ impl Model {
             sessions,
         };
         self.founding_record = founding.or(self.founding_record.take());
+        self.map = map.or(self.map.take());
         Ok(())
     }
 
@@ -263,6 +276,7 @@ impl Model {
             Undo::Applied(id, applied) => self.group(id).applied = applied,
             Undo::Membership(id, membership) => self.group(id).membership = membership,
             Undo::Founding(record) => self.founding_record = record,
+            Undo::Map(map) => self.map = map,
             Undo::Generations(generations) => self.generations = generations,
         }
     }
@@ -284,6 +298,7 @@ struct ModelSpace<'m> {
     id: GroupId,
     group: &'m mut Group,
     founding_record: &'m mut Option<Vec<u8>>,
+    map: &'m mut Option<MapRecord>,
     undo: &'m mut Vec<Undo>,
     /// Sessions whose state before the batch is in `undo`.
     touched: &'m mut BTreeSet<(GroupId, SessionKey)>,
@@ -353,5 +368,14 @@ impl<'a> Space<'a> for ModelSpace<'_> {
     fn set_founding_record(&mut self, record: &'a [u8]) {
         let old = self.founding_record.replace(record.to_vec());
         self.undo.push(Undo::Founding(old));
+    }
+
+    fn map_epoch(&mut self) -> Result<Option<u64>, Infallible> {
+        Ok(self.map.as_ref().map(|map| map.epoch))
+    }
+
+    fn set_map(&mut self, epoch: u64, map: &'a [u8]) {
+        let old = self.map.replace(MapRecord { epoch, map: map.to_vec() });
+        self.undo.push(Undo::Map(old));
     }
 }

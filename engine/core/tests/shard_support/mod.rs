@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// The election timeout.
 pub const ELECTION_TICKS: u64 = 10;
 
+/// A log longer than this is cut.
+pub const SNAPSHOT_ENTRIES: u64 = 100;
+
 /// See the module.
 pub struct Cluster {
     map: ClusterMap,
@@ -214,6 +217,18 @@ impl Cluster {
         self.nodes[usize::from(node)].shard.replica(group).expect("everybody has every group").role()
     }
 
+    pub fn log_start(&self, node: u16, group: GroupId) -> Index {
+        self.nodes[usize::from(node)].shard.replica(group).expect("everybody has every group").log_start().index
+    }
+
+    /// What the store of a node has applied.
+    pub fn applied(&self, node: u16, group: GroupId) -> LogId {
+        let shard = &self.nodes[usize::from(node)].shard;
+        let view = shard.views().find(|view| view.group == group).expect("everybody has every group");
+        let term = shard.replica(group).and_then(|replica| replica.term_of(view.applied));
+        LogId { term: term.expect("it is in the log"), index: view.applied }
+    }
+
     pub fn leader(&self, group: GroupId) -> u16 {
         (0..3).find(|node| self.role(*node, group) == Role::Leader).expect("it is led")
     }
@@ -261,7 +276,7 @@ impl Node {
             apply_bytes_max: 1 << 20,
             run_bytes_max: 1 << 20,
             waiting_max: 100,
-            snapshot_entries: 1000,
+            snapshot_entries: SNAPSHOT_ENTRIES,
             snapshot_log_bytes: 1 << 20,
             limits: Limits::default(),
         };

@@ -131,6 +131,12 @@ impl Founding {
         self.state = State::Formed(record);
     }
 
+    /// The cluster of [`Step::JoinAsNew`] has taken this node in, and that is on the disk.
+    pub fn joined(&mut self, record: FoundingRecord) {
+        assert_eq!(self.state, State::Empty, "who has proposed is no newcomer");
+        self.state = State::Formed(record);
+    }
+
     /// What to do now.
     pub fn step(&self) -> Step {
         if let State::Formed(record) = &self.state {

@@ -1,0 +1,147 @@
+//! Who should belong to a group, by the cluster map, and the steps that get it there (rules 6 and 7).
+//!
+//! The map names the replicas of every group; the membership in the group's own log is what counts. Wherever the two
+//! differ, whoever leads takes one step at a time: a new replica is added as a learner, and once it has caught up, one
+//! joint change puts it in and the lost one out. Every step is decided from what is there, so
+//! a new leader goes on where the former one stopped. A change of the map itself is an entry of group 0, proposed
+//! here by its leader when a node asks to come back with an empty disk.
+
+use super::Shard;
+use super::group::Group;
+use super::liveness::Links;
+use crate::command::{self, ClientId, Command, Operation, SessionRef};
+use crate::placement::map::{ClusterMap, MAP_GROUP};
+use crate::placement::petition::Petition;
+use raft::ids::{Index, ReplicaId};
+use raft::progress::PeerState;
+
+/// Who lacks fewer entries than this has caught up.
+const CAUGHT_UP_ENTRIES: u64 = 1_000;
+
+impl Shard {
+    /// A newer map is in force: groups whose members it changes are moved there.
+    pub(super) fn follow_map(&mut self, map: &ClusterMap) {
+        if map.epoch <= self.map.epoch {
+            return;
+        }
+        self.map = map.clone();
+        self.want_members();
+    }
+
+    /// Tells every group whom the map wants in it.
+    pub(super) fn want_members(&mut self) {
+        let mut leading = Vec::new();
+        for (id, group) in &mut self.groups {
+            let Some(entry) = self.map.group(*id) else { continue };
+            if !group.want(&entry.replicas) {
+                self.unsettled.insert(*id);
+                leading.extend(group.leads().then_some(*id));
+            }
+        }
+        for id in leading {
+            self.stir(id);
+        }
+    }
+
+    /// One step in each group that is not yet as the map wants it.
+    pub(super) fn move_members(&mut self) {
+        let ids: Vec<_> = self.unsettled.iter().copied().collect();
+        for id in ids {
+            let group = self.groups.get_mut(&id).expect("an unsettled group exists");
+            if group.has_wanted_members() {
+                self.unsettled.remove(&id);
+            } else if group.leads() && group.move_members() {
+                self.touch(id);
+            }
+        }
+    }
+
+    /// A node asks to come back. If this core leads group 0, the map that takes it in is proposed. The petition is
+    /// repeated until it is answered by a map, so what cannot be done now is not kept.
+    pub(super) fn petition(&mut self, petition: &Petition) {
+        let Ok((number, next)) = self.map.admit(petition) else { return };
+        // Whoever beats is no lost disk: two processes under one name, and the one with the data stays.
+        if self.links.is_node_up(number) || self.disk_full || !self.recovered {
+            return;
+        }
+        let patience = u64::from(self.options.election_ticks);
+        let asked = self.map_asked.is_some_and(|(epoch, tick)| epoch == next.epoch && self.ticks - tick < patience);
+        if asked || !self.groups.get(&MAP_GROUP).is_some_and(Group::leads) {
+            return;
+        }
+        self.map_asked = Some((next.epoch, self.ticks));
+        let command = Command {
+            client: ClientId(0),
+            sequence: 0,
+            acknowledged: 0,
+            session: SessionRef { group: MAP_GROUP, opened: Index(0) },
+            operation: Operation::Map { epoch: next.epoch, map: next.encode() },
+        };
+        self.stir(MAP_GROUP).expect("it was just seen").propose(&command::encode(&command));
+    }
+}
+
+impl Group {
+    /// The map wants these replicas, the preferred leader first; whether they are the members already.
+    fn want(&mut self, replicas: &[ReplicaId]) -> bool {
+        self.preferred = replicas[0];
+        self.wanted = replicas.to_vec();
+        self.wanted.sort_unstable();
+        self.has_wanted_members()
+    }
+
+    /// Whether the members are those that the map wants, and that is committed.
+    pub(super) fn has_wanted_members(&self) -> bool {
+        let there = self.replica.membership();
+        let as_wanted = !there.is_joint() && there.voters == self.wanted && there.learners.is_empty();
+        as_wanted && self.replica.membership_index() <= self.replica.commit()
+    }
+
+    /// Leader: begins the next change on the way to the wanted members, if none is open and it can be begun.
+    fn move_members(&mut self) -> bool {
+        let there = self.replica.membership();
+        if there.is_joint() || self.replica.membership_index() > self.replica.commit() {
+            return false;
+        }
+        // Learners first: a vote that cannot be given yet would only make quorums harder to reach.
+        let new = self.wanted.iter().copied().filter(|id| !there.is_voter(*id));
+        let (ready, learners): (Vec<ReplicaId>, Vec<ReplicaId>) = new.partition(|id| self.has_caught_up(*id));
+        let voters = if learners.is_empty() {
+            self.wanted.clone()
+        } else {
+            // Who has caught up takes the place of its node's lost replica, whatever the others do.
+            let lost = |id: &ReplicaId| ready.iter().any(|new| new.node() == id.node());
+            there.voters.iter().copied().filter(|id| !lost(id)).chain(ready.iter().copied()).collect()
+        };
+        // Refused while leadership moves, while the term is new, and when all that is to be done is to wait.
+        self.replica.change_membership(&voters, &learners, &mut self.ready).is_ok()
+    }
+
+    /// Leader: whether a peer is heard of, holds nearly all there is, and has a state to go on from.
+    pub(super) fn has_caught_up(&self, id: ReplicaId) -> bool {
+        let last = self.replica.last().index.0;
+        self.replica.peers().any(|peer| {
+            let near = last - peer.matched.0.min(last) < CAUGHT_UP_ENTRIES;
+            peer.id == id && peer.active && !peer.hollow && peer.state == PeerState::Replicate && near
+        })
+    }
+
+    /// Gives leadership back to the replica that placement prefers, when that is up to date.
+    /// A core that does not claim to live gets nothing: its disk may be stuck.
+    pub(super) fn return_to_preferred(&mut self, links: &Links) {
+        let up = links.is_up(self.id, self.preferred.node());
+        if !self.leads() || self.preferred == self.replica.id() || !up {
+            return;
+        }
+        if self.has_caught_up(self.preferred) && self.replica.membership().is_voter(self.preferred) {
+            // Refused while a change is open; the next round asks again.
+            let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);
+        }
+    }
+
+    /// An entry of the servers' own: nobody waits for it.
+    fn propose(&mut self, command: &[u8]) {
+        // Refused while leadership moves or the group is full; whoever wanted it asks again.
+        let _ = self.replica.propose(command.into(), &mut self.ready);
+    }
+}

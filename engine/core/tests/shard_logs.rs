@@ -1,0 +1,54 @@
+//! How long a leader keeps its log, and for whom.
+
+#[allow(dead_code)] // each that shares it uses a part
+mod shard_support;
+
+use engine_core::shard::Event;
+use raft::ids::{GroupId, Index};
+use raft::message::Body;
+use shard_support::{Cluster, ELECTION_TICKS, SNAPSHOT_ENTRIES};
+
+const GROUP: GroupId = GroupId(1);
+
+#[test]
+fn a_log_is_held_for_who_gets_a_snapshot_but_not_for_ever() {
+    let mut cluster = Cluster::new(1);
+    let leader = cluster.leader(GROUP);
+    let away = (leader + 1) % 3;
+    cluster.pause(away);
+    grow(&mut cluster, leader, SNAPSHOT_ENTRIES + 100);
+    // Nobody has heard of it for so long that the log is not held for it.
+    cluster.run(3 * ELECTION_TICKS);
+    synced(&mut cluster, leader);
+    let cut = cluster.log_start(leader, GROUP);
+    assert!(cut > Index(0), "the log is cut without the one that is away");
+
+    cluster.resume(away);
+    cluster.run(2 * ELECTION_TICKS);
+    let granted = cluster.messages.iter().rev().find_map(|(_, _, message)| match message.body {
+        Body::SnapshotGrant { last } => Some(last.index),
+        _ => None,
+    });
+    let granted = granted.expect("it is offered a snapshot and takes it");
+    grow(&mut cluster, leader, 10 * SNAPSHOT_ENTRIES);
+    synced(&mut cluster, leader);
+    let held = cluster.log_start(leader, GROUP);
+    assert!(held <= granted, "a log from {held} is no use after a snapshot of {granted}");
+
+    grow(&mut cluster, leader, 60 * SNAPSHOT_ENTRIES);
+    synced(&mut cluster, leader);
+    assert!(cluster.log_start(leader, GROUP) > granted, "there is an end to it");
+}
+
+fn grow(cluster: &mut Cluster, leader: u16, entries: u64) {
+    for _ in 0..entries {
+        cluster.write(leader, GROUP);
+        cluster.settle();
+        cluster.forget();
+    }
+}
+
+fn synced(cluster: &mut Cluster, leader: u16) {
+    let durable = vec![(GROUP, cluster.applied(leader, GROUP))];
+    cluster.tell(leader, Event::StoreSynced { durable, pressed: false });
+}

@@ -1,0 +1,42 @@
+//! One question to another node of the list, over a connection of its own.
+//!
+//! For plain threads: it blocks, but never longer than a few seconds.
+
+use net::frame::{BODY_BYTES_MAX, Kind};
+use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
+use net::receive::RecvBuffer;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// How long one node may take for each step of an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sends the frame that `write` appends to the node at `address`; gives the body of the answer, which must be of kind `wanted`.
+pub fn ask(address: &str, wanted: Kind, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<Vec<u8>> {
+    let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut out = Hello { role: Role::Founding, ..Hello::client(0, 0) }.encode().to_vec();
+    write(&mut out);
+    stream.write_all(&out)?;
+    let mut reply = [0; HELLO_BYTES];
+    stream.read_exact(&mut reply)?;
+    let reply = HelloReply::decode(&reply).map_err(io::Error::other)?;
+    reply.status.map_err(|refusal| io::Error::other(refusal.to_string()))?;
+    let mut buffer = RecvBuffer::new(4096, BODY_BYTES_MAX);
+    loop {
+        let count = stream.read(buffer.spare())?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer.filled(count);
+        if let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
+            return match frame.header.kind() == Some(wanted) {
+                true => Ok(frame.body.to_vec()),
+                false => Err(io::ErrorKind::InvalidData.into()),
+            };
+        }
+    }
+}
