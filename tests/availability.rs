@@ -1,6 +1,9 @@
 //! Leaders killed, followers killed, nodes stopped gracefully, all nodes killed: how long writes wait, in units of the
 //! election timeout E, and that nothing acknowledged is lost.
 //!
+//! Short in the gate; `KV_RELIABILITY_LONG=1` kills 50 leaders, stops 20 gracefully, holds their median to its bound, and
+//! loads 1 GiB before the nodes that must serve soon.
+//!
 //! The bounds are those of a shared, slow machine: they catch a wait of another kind (a timeout that was run into, an
 //! election that was lost again and again), not a slow scheduler.
 
@@ -43,6 +46,20 @@ fn in_election_timeouts(gap: Duration) -> f64 {
     gap.as_secs_f64() / ELECTION_TIMEOUT.as_secs_f64()
 }
 
+fn is_long() -> bool {
+    std::env::var_os("KV_RELIABILITY_LONG").is_some()
+}
+
+/// So many in the gate, so many at full length.
+fn repeat(short: usize, long: usize) -> usize {
+    if is_long() { long } else { short }
+}
+
+fn median_and_worst(mut gaps: Vec<f64>) -> (f64, f64) {
+    gaps.sort_by(f64::total_cmp);
+    (gaps[gaps.len() / 2], gaps[gaps.len() - 1])
+}
+
 /// Runs a writer around `act` and gives the longest gap between acknowledgements from then on, in units of E.
 fn gap_around(cluster: &mut LocalCluster, act: impl FnOnce(&mut LocalCluster)) -> f64 {
     let writer = Writer::start(&cluster.endpoints());
@@ -59,15 +76,24 @@ fn gap_around(cluster: &mut LocalCluster, act: impl FnOnce(&mut LocalCluster)) -
 }
 
 #[test]
-fn a_killed_leader_costs_a_few_election_timeouts_and_no_write() {
+fn killed_leaders_cost_a_few_election_timeouts_and_no_write() {
     let mut cluster = start("leader-killed", &[1, 1, 1]);
-    let (leader, _) = leader_and_follower(&cluster);
-    let gap = gap_around(&mut cluster, |cluster| cluster.kill(leader).expect("killed"));
-    println!("leader killed: writes stalled for {gap:.2} E");
-    assert!(gap < 6.0, "{gap:.2} E");
-    cluster.restart(leader).expect("it starts");
-    cluster.wait_ready(START_PATIENCE).expect("ready");
+    let gaps: Vec<f64> = (0..repeat(1, 50))
+        .map(|_| {
+            let (leader, _) = leader_and_follower(&cluster);
+            let gap = gap_around(&mut cluster, |cluster| cluster.kill(leader).expect("killed"));
+            println!("leader killed: writes stalled for {gap:.2} E");
+            cluster.restart(leader).expect("it starts");
+            cluster.wait_ready(START_PATIENCE).expect("ready");
+            gap
+        })
+        .collect();
     kvctl(&cluster.endpoints(), &["group", "checksum", "--timeout", "30s"]).exits(0);
+    let (median, worst) = median_and_worst(gaps);
+    println!("leaders killed: median {median:.2} E, worst {worst:.2} E");
+    assert!(worst <= 10.0, "{worst:.2} E");
+    // One alone may be unlucky: its median is itself.
+    assert!(median <= if is_long() { 2.0 } else { 6.0 }, "{median:.2} E");
 }
 
 #[test]
@@ -94,12 +120,22 @@ fn move_leaders_away(cluster: &mut LocalCluster, position: usize) {
 }
 
 #[test]
-fn a_graceful_stop_hands_leaders_over_before_it_ends() {
+fn graceful_stops_hand_leaders_over_before_they_end() {
     let mut cluster = start("graceful", &[1, 1, 1]);
-    let (leader, _) = leader_and_follower(&cluster);
-    let gap = gap_around(&mut cluster, |cluster| terminate(cluster, leader));
-    println!("graceful stop: writes stalled for {gap:.2} E");
-    assert!(gap < 2.0, "{gap:.2} E");
+    let gaps: Vec<f64> = (0..repeat(1, 20))
+        .map(|_| {
+            let (leader, _) = leader_and_follower(&cluster);
+            let gap = gap_around(&mut cluster, |cluster| terminate(cluster, leader));
+            println!("graceful stop: writes stalled for {gap:.2} E");
+            cluster.restart(leader).expect("it starts");
+            cluster.wait_ready(START_PATIENCE).expect("ready");
+            gap
+        })
+        .collect();
+    let (median, worst) = median_and_worst(gaps);
+    println!("graceful stops: median {median:.2} E, worst {worst:.2} E");
+    assert!(worst < 2.0, "{worst:.2} E");
+    assert!(!is_long() || median <= 0.5, "{median:.2} E");
 }
 
 #[test]
@@ -117,6 +153,47 @@ fn all_nodes_killed_and_started_again_have_lost_nothing() {
     println!("all killed and restarted: writes stalled for {gap:.2} E");
     cluster.wait_ready(START_PATIENCE).expect("ready");
     kvctl(&cluster.endpoints(), &["group", "checksum", "--timeout", "30s"]).exits(0);
+}
+
+/// How soon a node must serve again, whatever it holds.
+const SERVES_WITHIN: Duration = Duration::from_secs(5);
+
+#[test]
+fn nodes_that_hold_much_serve_soon_after_their_start() {
+    const VALUE: usize = 64 << 10;
+    let mut cluster = start("much-data", &[1, 1, 1]);
+    let endpoints = cluster.endpoints();
+    let keys = repeat(32 << 20, 1 << 30) / VALUE;
+    let (keys, size) = (keys.to_string(), VALUE.to_string());
+    kvctl(&endpoints, &["put", "first", "1"]).exits(0);
+    let load = ["bench", "load", "--keys", &keys, "--value-size", &size, "--connections", "2", "--depth", "8"];
+    kvctl(&endpoints, &[&load[..], &["--timeout", "60s", "-o", "json"]].concat()).exits(0);
+    for victims in [&[0][..], &[0, 1, 2]] {
+        leader_and_follower(&cluster);
+        victims.iter().for_each(|victim| cluster.kill(*victim).expect("killed"));
+        let started = Instant::now();
+        victims.iter().for_each(|victim| cluster.restart(*victim).expect("it starts"));
+        let ready: Vec<Duration> = victims
+            .iter()
+            .map(|victim| {
+                cluster.nodes[*victim].wait_ready(started + START_PATIENCE).expect("ready");
+                started.elapsed()
+            })
+            .collect();
+        // Through that node alone: it answers, or knows who does.
+        let asked = [cluster.nodes[victims[0]].address.clone()];
+        eventually(START_PATIENCE, "a write through it", || {
+            (kvctl(&asked, &["put", "first", "2", "--timeout", "5s"]).code == 0).then_some(())
+        });
+        let served = started.elapsed();
+        println!(
+            "{keys} values of {size} bytes, {} nodes killed: ready after {ready:.1?}, a write after {served:.1?}",
+            victims.len()
+        );
+        // Nodes that start together share the disk and the cores of this machine.
+        assert!(served <= SERVES_WITHIN * victims.len() as u32, "a write only after {served:.1?}");
+    }
+    kvctl(&endpoints, &["group", "checksum", "--timeout", "60s"]).exits(0);
 }
 
 #[test]

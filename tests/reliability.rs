@@ -1,7 +1,9 @@
 //! What must hold when one thing goes wrong with real nodes, a test for each.
 //!
 //! `power`: power cuts. `pauses`: nodes that stand still. `links`: partitions, loss, delay. `disks`: errors, no room, slow.
-//! `damage`: flipped bits. `wiped`: lost disks. `limits`: descriptors, half and oversize frames, idle connections.
+//! `damage`, `damage_everywhere`: flipped bits. `wiped`: lost disks. `limits`: descriptors, half and oversize frames, idle
+//! connections. `clocks`: jumps. `behind`: a follower far behind whose snapshots are interrupted. `again`: writes that come twice.
+//! `overload`: too many of them.
 //!
 //! Short in the gate; `KV_RELIABILITY_LONG=1` (`sh tests/run.sh --long`) repeats each as often as it must hold.
 //! `KV_NEMESIS_SEED` repeats the choices of an earlier run. Needs root and the tools that `nemesis` names; what is missing
@@ -13,14 +15,24 @@ mod nemesis;
 #[path = "availability/writer.rs"]
 mod writer;
 
+#[path = "reliability/again.rs"]
+mod again;
+#[path = "reliability/behind.rs"]
+mod behind;
+#[path = "reliability/clocks.rs"]
+mod clocks;
 #[path = "reliability/damage.rs"]
 mod damage;
+#[path = "reliability/damage_everywhere.rs"]
+mod damage_everywhere;
 #[path = "reliability/disks.rs"]
 mod disks;
 #[path = "reliability/limits.rs"]
 mod limits;
 #[path = "reliability/links.rs"]
 mod links;
+#[path = "reliability/overload.rs"]
+mod overload;
 #[path = "reliability/pauses.rs"]
 mod pauses;
 #[path = "reliability/power.rs"]
@@ -39,7 +51,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// So many in the gate, so many at full length.
 fn repeat(short: u64, long: u64) -> u64 {
-    if std::env::var_os("KV_RELIABILITY_LONG").is_some() { long } else { short }
+    if is_long() { long } else { short }
+}
+
+fn is_long() -> bool {
+    std::env::var_os("KV_RELIABILITY_LONG").is_some()
 }
 
 /// Runs `play` with a cluster, or skips the test by name.

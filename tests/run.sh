@@ -132,6 +132,8 @@ if [ "$mode" = long ]; then
     [ "$failed" -eq 0 ] || finish
     suite "crash cycles" env KV_CRASH_CYCLES_ONE=100 KV_CRASH_CYCLES_ALL=30 \
         cargo test --release --workspace --test crash_cycles -- --nocapture --test-threads 1
+    suite "availability" env KV_RELIABILITY_LONG=1 \
+        cargo test --release --workspace --test availability -- --nocapture --test-threads 1
     suite "reliability" env KV_RELIABILITY_LONG=1 \
         cargo test --release --workspace --test reliability -- --nocapture --test-threads 1
     suite "nemesis" env KV_NEMESIS_ROUNDS=20 \

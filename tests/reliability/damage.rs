@@ -16,7 +16,8 @@ use crate::nemesis::stage::{Stage, run, skip, text};
 use crate::nemesis::wire::Wire;
 use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat};
 
-const KEYS: usize = 1500;
+/// How many keys there are.
+pub const KEYS: usize = 1500;
 const VALUE_BYTES: usize = 2000;
 /// How long a damaged node may take to end, or to answer.
 const START: Duration = Duration::from_secs(20);
@@ -50,9 +51,12 @@ fn a_flipped_bit_is_named_or_harmless_and_never_a_wrong_value() {
         let mut outcomes = Outcomes::default();
         for cycle in 1..=repeat(6, 200) {
             // Half of the time it has been killed, and half of the time it has flushed.
+            cluster.wait_healthy();
+            wait_applied(&cluster);
             stop(&mut cluster, VICTIM, cycle % 2 == 0);
-            let copy = set_aside(stage, &cluster.nodes[VICTIM].data);
-            let (file, byte) = flip(&cluster.nodes[VICTIM].data, &mut random);
+            let copy = set_aside(stage, &cluster.nodes[VICTIM].data, VICTIM);
+            let kind = random.below(3);
+            let (file, byte) = flip(&cluster.nodes[VICTIM].data, kind, &mut random);
             (0..VICTIM).for_each(|other| cluster.network.cut_both(VICTIM, other));
             let log_before = cluster.log(VICTIM).len();
             cluster.start_node(VICTIM);
@@ -81,7 +85,7 @@ fn a_flipped_bit_is_named_or_harmless_and_never_a_wrong_value() {
 }
 
 /// Reads every key from the node itself, as stale as it likes: what it gives must be what was written.
-fn examine(cluster: &mut Cluster, victim: usize, ring: &Ring) -> &'static str {
+pub fn examine(cluster: &mut Cluster, victim: usize, ring: &Ring) -> &'static str {
     let Some(mut wire) = connect(cluster, victim) else { return "refused" };
     let mut given = 0;
     for key in 0..KEYS {
@@ -126,14 +130,14 @@ fn connect(cluster: &mut Cluster, victim: usize) -> Option<Wire> {
     None
 }
 
-/// Flips one bit in a random file of the journal or the store; gives its name and the byte.
-fn flip(data: &Path, random: &mut Random) -> (String, u64) {
+/// Flips one bit in a random file of a kind (0: tables, 1: segments, 2: the rest); gives its name and the byte.
+pub fn flip(data: &Path, kind: usize, random: &mut Random) -> (String, u64) {
     let mut files = Vec::new();
     collect(data, &mut files);
     files.sort();
     let is_table = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "sst");
     let is_segment = |path: &PathBuf| path.to_string_lossy().contains("segment-");
-    let mut of_kind: Vec<PathBuf> = match random.below(3) {
+    let mut of_kind: Vec<PathBuf> = match kind {
         0 => files.iter().filter(|path| is_table(path)).cloned().collect(),
         1 => files.iter().filter(|path| is_segment(path)).cloned().collect(),
         _ => files.iter().filter(|path| !is_table(path) && !is_segment(path)).cloned().collect(),
@@ -165,9 +169,8 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-fn stop(cluster: &mut Cluster, victim: usize, cleanly: bool) {
-    cluster.wait_healthy();
-    wait_applied(cluster);
+/// Ends a node, with a flush or without.
+pub fn stop(cluster: &mut Cluster, victim: usize, cleanly: bool) {
     if cleanly {
         cluster.signal(victim, rustix::process::Signal::TERM);
         assert!(cluster.wait_end(victim, PATIENCE).is_some_and(|status| status.success()), "a clean end");
@@ -177,7 +180,7 @@ fn stop(cluster: &mut Cluster, victim: usize, cleanly: bool) {
 }
 
 /// Waits until every replica has applied what its group has committed.
-fn wait_applied(cluster: &Cluster) {
+pub fn wait_applied(cluster: &Cluster) {
     eventually(PATIENCE, "all replicas to have applied everything", || {
         let status: Option<Vec<_>> = cluster.status().into_iter().collect();
         let groups: Vec<Vec<u64>> =
@@ -186,23 +189,27 @@ fn wait_applied(cluster: &Cluster) {
     });
 }
 
-fn set_aside(stage: &Stage, data: &Path) -> PathBuf {
-    let copy = stage.directory.join("copy");
+/// A copy of a node's data.
+pub fn set_aside(stage: &Stage, data: &Path, node: usize) -> PathBuf {
+    let copy = stage.directory.join(format!("copy {node}"));
     let _ = std::fs::remove_dir_all(&copy);
     run("cp", &["-a", text(data), text(&copy)]).expect("a copy");
     copy
 }
 
-fn put_back(copy: &Path, data: &Path) {
+/// Puts a copy back.
+pub fn put_back(copy: &Path, data: &Path) {
     std::fs::remove_dir_all(data).expect("the damaged directory is removed");
     run("cp", &["-a", text(copy), text(data)]).expect("the copy is put back");
 }
 
-fn name(key: usize) -> Vec<u8> {
+/// A key.
+pub fn name(key: usize) -> Vec<u8> {
     format!("flip {key}").into_bytes()
 }
 
-fn value(key: usize) -> Vec<u8> {
+/// Its value.
+pub fn value(key: usize) -> Vec<u8> {
     let mut random = Random::new(key as u64);
     (0..VALUE_BYTES).map(|_| random.next() as u8).collect()
 }

@@ -156,7 +156,7 @@ fn latency(cluster: &Cluster) -> Duration {
 }
 
 /// Resident memory of a node, in bytes.
-fn memory(cluster: &Cluster, position: usize) -> u64 {
+pub fn memory(cluster: &Cluster, position: usize) -> u64 {
     let id = cluster.nodes[position].id().expect("a running node");
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
