@@ -15,7 +15,7 @@ use super::disk::Disk;
 use super::network::{Network, host};
 use super::room::Room;
 use super::stage::{Stage, text};
-use crate::harness::{ELECTION_TIMEOUT, GROUPS, Janitor, START_PATIENCE, eventually};
+use crate::harness::{ELECTION_TIMEOUT, GROUPS, Janitor, START_PATIENCE, eventually, until};
 
 const PORT: u16 = 7400;
 /// How long one question for the status may take.
@@ -192,7 +192,9 @@ impl Cluster {
 
     /// Waits until all nodes answer and agree on a leader of every group.
     pub fn wait_healthy(&self) {
-        eventually(START_PATIENCE, "all nodes to follow leaders", || self.is_healthy().then_some(()));
+        let deadline = Instant::now() + START_PATIENCE;
+        let healthy = until(deadline, "all nodes to follow leaders", || Ok(self.is_healthy().then_some(())));
+        healthy.unwrap_or_else(|error| panic!("{error}; they say: {:#?}", self.status()));
     }
 
     fn is_healthy(&self) -> bool {

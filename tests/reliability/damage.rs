@@ -87,7 +87,7 @@ fn a_flipped_bit_is_named_or_harmless_and_never_a_wrong_value() {
 /// Reads every key from the node itself, as stale as it likes: what it gives must be what was written.
 pub fn examine(cluster: &mut Cluster, victim: usize, ring: &Ring) -> &'static str {
     let Some(mut wire) = connect(cluster, victim) else { return "refused" };
-    let mut given = 0;
+    let (mut given, mut lacking) = (0, None);
     for key in 0..KEYS {
         let group = ring.group_of(&name(key)).0;
         let ask = |wire: &mut Wire| wire.send_read(group, &name(key), true).and_then(|_| wire.receive(START));
@@ -99,7 +99,9 @@ pub fn examine(cluster: &mut Cluster, victim: usize, ring: &Ring) -> &'static st
             answer = ask(&mut wire);
         }
         match answer {
-            Ok(Some((_, Response::Value(None) | Response::Refused(_)))) => {}
+            Ok(Some((_, said @ (Response::Value(None) | Response::Refused(_))))) => {
+                lacking.get_or_insert((key, said));
+            }
             Ok(Some((_, Response::Value(Some(found))))) => {
                 assert!(found == value(key), "a wrong value for key {key}: {}", found.escape_ascii());
                 given += 1;
@@ -108,6 +110,9 @@ pub fn examine(cluster: &mut Cluster, victim: usize, ring: &Ring) -> &'static st
             Err(_) if !cluster.is_running(victim) => return "stopped",
             Err(error) => panic!("n{} has closed a connection and lives on: {error}", victim + 1),
         }
+    }
+    if let Some((key, said)) = lacking {
+        println!("n{} gave {given} of {KEYS} values, and of key {key} it said {said:?}", victim + 1);
     }
     if given == KEYS { "harmless" } else { "silent" }
 }

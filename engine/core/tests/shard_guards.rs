@@ -92,7 +92,7 @@ fn a_replica_without_a_provable_log_says_nothing_whatever_it_is_told() {
         tell(&mut shard, &mut effects, others[0], Term(5), body);
         synced(&mut shard, &mut effects);
     }
-    let questions = vec![Question { group: GROUP, term: Term(5) }];
+    let questions = vec![Question { group: GROUP, to: ReplicaId::new(0, 0), term: Term(5) }];
     let word = Word::Round(Round { start: 1, number: 1, questions });
     shard.handle(Event::Word { from: (1, 0), word }, &mut effects);
     for _ in 0..50 {
@@ -113,7 +113,7 @@ fn a_member_confirms_a_round_of_its_leaders_term_only() {
     tell(&mut shard, &mut effects, others[0], Term(4), beat);
     let asked = [((1, 0), 3), ((1, 0), 4), ((1, 0), 5), ((2, 0), 4)];
     for (number, (from, term)) in (1..).zip(asked) {
-        let questions = vec![Question { group: GROUP, term: Term(term) }];
+        let questions = vec![Question { group: GROUP, to: ReplicaId::new(0, 0), term: Term(term) }];
         let word = Word::Round(Round { start: 1, number, questions });
         shard.handle(Event::Word { from, word }, &mut effects);
     }
