@@ -33,7 +33,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine/core/src/journal", &["journal", "command"]),
     // Of the state machine, the shard knows only the runs that it hands to it, of sessions their names and limits.
     ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "sessions", "state_machine", "snapshot"]),
-    ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot"]),
+    // Of placement, the store knows the number of the group that holds the map.
+    ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot", "placement"]),
 ];
 
 /// Files of `engine/` that share memory between threads, and why they must.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use net::client::{Client, ClientOptions};
-use net::status::{NodeStatus, ROLE_LEADER};
+use net::status::{NodeStatus, ROLE_LEADER, ROLE_LEARNER};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::clock;
@@ -190,7 +190,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until all nodes answer and agree on a leader of every group.
+    /// Waits until all nodes answer, vote in every group and agree on its leader.
     pub fn wait_healthy(&self) {
         let deadline = Instant::now() + START_PATIENCE;
         let healthy = until(deadline, "all nodes to follow leaders", || Ok(self.is_healthy().then_some(())));
@@ -201,8 +201,10 @@ impl Cluster {
         let status = self.status();
         status.len() == self.nodes.len()
             && (0..=GROUPS as usize).all(|group| {
-                let of =
-                    |node: &Option<NodeStatus>| node.as_ref()?.groups.get(group).and_then(|replica| replica.leader);
+                let of = |node: &Option<NodeStatus>| {
+                    let replica = node.as_ref()?.groups.get(group).filter(|replica| replica.role != ROLE_LEARNER)?;
+                    replica.leader
+                };
                 let leaders: Vec<Option<u16>> = status.iter().map(of).collect();
                 leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0])
             })

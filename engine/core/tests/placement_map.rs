@@ -3,6 +3,7 @@
 use engine_core::placement::cores::core_of;
 use engine_core::placement::founding::{Blueprint, FoundingRecord, RecordError, VIRTUAL_NODES_MAX};
 use engine_core::placement::map::{ClusterMap, GroupEntry, MAP_GROUP, MapError};
+use engine_core::placement::petition::{Petition, PetitionError};
 use engine_core::placement::sets::{GROUPS_PER_SET, ServerSets};
 use raft::ids::{GroupId, ReplicaId};
 use std::collections::BTreeMap;
@@ -36,6 +37,48 @@ fn holds(group: &GroupEntry, node: u16) -> bool {
 
 fn leads(group: &GroupEntry, node: u16) -> bool {
     group.replicas[0].node() == node
+}
+
+#[test]
+fn a_node_with_another_disk_gets_new_replica_ids_and_nobody_else_does() {
+    let map = founded(4, 8, 3, 2);
+    let of = |incarnation, shards, replaces| Petition { name: "n2".into(), incarnation, shards, replaces };
+    let former = map.nodes[1].incarnation;
+    let (number, next) = map.admit(&of(77, 2, former)).expect("it is another disk");
+    assert_eq!((number, next.epoch, next.nodes[1].incarnation), (1, 2, 77));
+    assert!(
+        next.holds("n2", 77)
+            && !next.holds("n2", map.nodes[1].incarnation)
+            && next.holds("n3", map.nodes[2].incarnation)
+    );
+    for (before, after) in map.groups.iter().zip(&next.groups) {
+        let renamed = |id: &ReplicaId| if id.node() == 1 { ReplicaId::new(1, 1) } else { *id };
+        assert_eq!(before.replicas.iter().map(renamed).collect::<Vec<_>>(), after.replicas);
+    }
+    let (_, third) = next.admit(&of(78, 2, 77)).expect("and another");
+    assert!(third.groups.iter().all(|group| !group.replicas.contains(&ReplicaId::new(1, 1))), "no id comes back");
+    assert_eq!(ClusterMap::decode(&third.encode()), Ok(third.clone()));
+    let name = || "n2".to_string();
+    assert_eq!(next.admit(&of(77, 2, former)), Err(PetitionError::Member { name: name() }));
+    assert_eq!(next.admit(&of(79, 2, former)), Err(PetitionError::Late { name: name() }));
+    assert_eq!(next.admit(&of(79, 1, 77)), Err(PetitionError::Shards { name: name(), had: 2, has: 1 }));
+    let stranger = Petition { name: "x".into(), ..of(79, 2, 77) };
+    assert_eq!(next.admit(&stranger), Err(PetitionError::Unknown { name: "x".into() }));
+    // What a node takes from another one must have come of what it has.
+    assert!(third.comes_of(&map) && third.comes_of(&next) && !next.comes_of(&third) && !map.comes_of(&map));
+    let changed = |change: fn(&mut ClusterMap)| {
+        let mut changed = third.clone();
+        change(&mut changed);
+        changed.comes_of(&next)
+    };
+    assert!(changed(|_| {}));
+    assert!(!changed(|map| map.cluster += 1));
+    assert!(!changed(|map| map.nodes[0].address.push('0')));
+    assert!(!changed(|map| map.nodes[0].shards += 1));
+    assert!(!changed(|map| drop(map.nodes.pop())));
+    assert!(!changed(|map| drop(map.groups.pop())));
+    assert!(!changed(|map| map.groups[1].replicas.swap(0, 1)));
+    assert!(!changed(|map| map.groups[0].replicas.iter_mut().for_each(|id| *id = ReplicaId::new(id.node(), 0))));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use engine_core::command::*;
 use engine_core::sessions::{RUNS_MAX, SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX};
-use engine_core::state_machine::ApplyRun;
 use engine_core::state_machine::model::Model;
+use engine_core::state_machine::{ApplyRun, MapRecord};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 
@@ -308,6 +308,28 @@ fn founding_happens_once_and_in_group_0_only() {
     assert_eq!(log.command(&found(b"record")), Outcome::Done, "the same again");
     assert_eq!(log.command(&found(b"other")), Outcome::Refused(RefusedBecause::AlreadyFounded));
     assert_eq!(log.model.founding_record(), Some(&b"record"[..]));
+}
+
+#[test]
+fn a_map_replaces_the_one_before_it_and_no_other() {
+    let map = |epoch: u64, map: &[u8]| Command {
+        client: ClientId(0),
+        sequence: 0,
+        acknowledged: 0,
+        session: SessionRef::default(),
+        operation: Operation::Map { epoch, map: map.to_vec() },
+    };
+    let mut log = Log::new(GROUP);
+    assert_eq!(log.command(&map(2, b"x")), Outcome::Refused(RefusedBecause::WrongGroup));
+    let mut log = Log::new(GroupId(0));
+    for epoch in [0, 1, 3] {
+        assert_eq!(log.command(&map(epoch, b"x")), Outcome::Refused(RefusedBecause::StaleMap), "after the founding's");
+    }
+    assert_eq!(log.model.map(), None);
+    assert_eq!(log.command(&map(2, b"second")), Outcome::Done);
+    assert_eq!(log.command(&map(2, b"also second")), Outcome::Refused(RefusedBecause::StaleMap));
+    assert_eq!(log.command(&map(3, b"third")), Outcome::Done);
+    assert_eq!(log.model.map(), Some(&MapRecord { epoch: 3, map: b"third".to_vec() }));
 }
 
 #[test]

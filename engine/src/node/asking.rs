@@ -1,20 +1,21 @@
 //! One question to another node of the list, over a connection of its own.
 //!
-//! For plain threads: it blocks, but never longer than a few seconds.
+//! For plain threads: it blocks, but for no more than a few seconds.
 
 use net::frame::{BODY_BYTES_MAX, Kind};
 use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
 use net::receive::RecvBuffer;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long one node may take for each step of an answer.
+/// How long one node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends the frame that `write` appends to the node at `address`; gives the body of the answer, which must be of kind `wanted`.
 pub fn ask(address: &str, wanted: Kind, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<Vec<u8>> {
     let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+    let deadline = Instant::now() + PATIENCE;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -32,6 +33,10 @@ pub fn ask(address: &str, wanted: Kind, write: impl FnOnce(&mut Vec<u8>)) -> io:
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         buffer.filled(count);
+        // Whoever sends a byte now and then would hold the asker for ever.
+        if Instant::now() > deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         if let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
             return match frame.header.kind() == Some(wanted) {
                 true => Ok(frame.body.to_vec()),

@@ -218,6 +218,8 @@ impl Core {
         let refused = match hello.role {
             Role::Founding => Some(HelloRefusal::Forbidden),
             _ if self.is_stopping() => Some(HelloRefusal::Stopping),
+            // The map may have changed since the front looked.
+            Role::Peer | Role::Snapshot if !self.knows(hello) => Some(HelloRefusal::UnknownIncarnation),
             _ => None,
         };
         let reply = HelloReply {

@@ -24,6 +24,7 @@ use engine_core::journal::{Journal, SegmentId};
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::effects::{SnapshotStep, StoreRead};
 use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
+use net::hello::Hello;
 use net::response::Response;
 use raft::replica::Role;
 use std::cell::{Cell, RefCell};
@@ -246,6 +247,11 @@ impl Core {
     /// The cluster map in force here.
     pub(super) fn map(&self) -> Arc<ClusterMap> {
         self.map.borrow().clone()
+    }
+
+    /// Whether a peer that says hello is in the map under its incarnation.
+    pub(super) fn knows(&self, hello: &Hello) -> bool {
+        self.map().node(hello.node).is_some_and(|entry| entry.incarnation == hello.incarnation)
     }
 
     /// A newer map is in force. Streams to and from a disk that is gone are over.

@@ -79,6 +79,8 @@ pub enum DirectoryError {
 pub struct Directory {
     path: PathBuf,
     _lock: File,
+    name: String,
+    shards: u16,
     /// The random number this directory was born with. A wiped directory gets another (rule 7).
     pub incarnation: u64,
 }
@@ -98,17 +100,22 @@ impl Directory {
         }
         lock.set_len(0).map_err(io_error)?;
         writeln!(lock, "{}", std::process::id()).map_err(io_error)?;
-        let mut directory = Directory { path: path.to_path_buf(), _lock: lock, incarnation: 0 };
-        directory.incarnation = match directory.read("IDENTITY")? {
-            Some(bytes) => directory.check_identity(&bytes, name, shards)?,
-            None => {
-                let incarnation = random()?;
-                let text = format!("format={FORMAT}\nname={name}\nincarnation={incarnation}\nshards={shards}\n");
-                directory.write("IDENTITY", text.as_bytes())?;
-                incarnation
-            }
-        };
+        let mut directory =
+            Directory { path: path.to_path_buf(), _lock: lock, name: name.into(), shards, incarnation: 0 };
+        match directory.read("IDENTITY")? {
+            Some(bytes) => directory.incarnation = directory.check_identity(&bytes, name, shards)?,
+            None => directory.renew()?,
+        }
         Ok(directory)
+    }
+
+    /// Draws an incarnation, which replaces the one there was: whatever was said under that is said by nobody any more.
+    pub fn renew(&mut self) -> Result<(), DirectoryError> {
+        let (incarnation, name, shards) = (random()?, &self.name, self.shards);
+        let text = format!("format={FORMAT}\nname={name}\nincarnation={incarnation}\nshards={shards}\n");
+        self.write("IDENTITY", text.as_bytes())?;
+        self.incarnation = incarnation;
+        Ok(())
     }
 
     fn check_identity(&self, bytes: &[u8], name: &str, shards: u16) -> Result<u64, DirectoryError> {

@@ -10,6 +10,7 @@ use super::founding::{FORMED, MAP};
 use super::mesh::{Mesh, ToCore};
 use super::stage::Stage;
 use super::{NodeFacts, founding::FoundingError};
+use ::config::Settings;
 use engine_core::placement::founding::FoundingRecord;
 use engine_core::placement::map::ClusterMap;
 use engine_core::placement::petition::Petition;
@@ -33,6 +34,8 @@ pub fn start(
 ) -> io::Result<()> {
     std::thread::Builder::new().name("map".into()).spawn(move || {
         let mut newest = facts.map.clone();
+        // A newer one that there was no room for yet.
+        let mut waiting: Option<ClusterMap> = None;
         let others = (0..facts.map.nodes.len()).filter(|node| *node != usize::from(facts.node));
         let others: Vec<String> = others.map(|node| facts.map.nodes[node].address.clone()).collect();
         for turn in 0.. {
@@ -44,14 +47,23 @@ pub fn start(
                 }
                 Err(flume::RecvTimeoutError::Disconnected) => return,
             };
-            let Some(map) = heard.and_then(|bytes| read(&bytes)) else { continue };
-            if map.epoch <= newest.epoch || map.cluster != newest.cluster {
+            waiting = heard.and_then(|bytes| read(&bytes)).or(waiting);
+            let Some(map) = waiting.take_if(|map| map.comes_of(&newest)) else {
+                waiting = None;
                 continue;
-            }
-            if let Err(error) = keep(&directory, &map) {
-                // The next round tries again; meanwhile the node goes on with the map it has.
-                tracing::error!(%error, "cannot keep the cluster map");
-                continue;
+            };
+            match keep(&directory, &map) {
+                Ok(()) => {}
+                Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::warn!("no room to keep the cluster map of epoch {}: waiting for some", map.epoch);
+                    waiting = Some(map);
+                    continue;
+                }
+                Err(error) => {
+                    // What a failed write has left nobody knows (rule 12).
+                    tracing::error!(%error, "cannot keep the cluster map; stopping at once");
+                    std::process::abort();
+                }
             }
             if !map.holds(&facts.settings.node.name, facts.incarnation) {
                 tracing::error!("{}", FoundingError::Replaced { name: facts.settings.node.name.clone() });
@@ -69,28 +81,39 @@ pub fn start(
     Ok(())
 }
 
-/// Asks the cluster of `record` to take this node in; the map that does, once a node has it. Says on the way why not.
-pub fn come_back(record: &FoundingRecord, petition: &Petition) -> Result<ClusterMap, String> {
+/// What came of a round of petitions.
+#[derive(Debug)]
+pub enum Petitioned {
+    /// A map holds this incarnation.
+    TakenIn(ClusterMap),
+    /// Not yet, and why.
+    Waits(String),
+}
+
+/// Asks every node of the cluster of `record` which map it has, and to take this node in.
+pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64) -> Petitioned {
+    let (name, cluster) = (&settings.node.name, record.cluster);
+    let founded = ClusterMap::founded(record);
     let mut refused = None;
-    for node in record.nodes.iter().filter(|node| node.name != petition.name) {
+    for node in record.nodes.iter().filter(|node| node.name != *name) {
         let map = newer(&node.address, 0).and_then(|bytes| read(&bytes));
-        if let Some(map) =
-            map.filter(|map| map.cluster == record.cluster && map.holds(&petition.name, petition.incarnation))
-        {
-            return Ok(map);
+        let Some(map) = map.filter(|map| *map == founded || map.comes_of(&founded)) else { continue };
+        if map.holds(name, incarnation) {
+            return Petitioned::TakenIn(map);
         }
-        let ask = |out: &mut Vec<u8>| follow::write_petition(out, 1, petition);
-        match asking::ask(&node.address, Kind::PetitionAnswer, ask) {
+        let Some(replaces) = map.node_named(name).map(|number| map.nodes[usize::from(number)].incarnation) else {
+            continue;
+        };
+        let petition = Petition { name: name.clone(), incarnation, shards: settings.node.shards, replaces };
+        match asking::ask(&node.address, Kind::PetitionAnswer, |out| follow::write_petition(out, 1, &petition)) {
             Ok(body) => refused = follow::petition_answer(&body).or(refused),
             Err(error) => tracing::debug!(node = node.name, %error, "a node does not take the petition"),
         }
     }
-    let cluster = record.cluster;
-    Err(match refused {
+    Petitioned::Waits(match refused {
         Some(why) => format!("cluster {cluster:032x} does not take this data directory in: {why}"),
         None => format!(
-            "cluster {cluster:032x} is formed without this data directory: asking it to be taken in for the one that {} had",
-            petition.name
+            "cluster {cluster:032x} is formed without this data directory: asking it to be taken in for the one that {name} had"
         ),
     })
 }

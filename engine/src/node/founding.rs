@@ -3,14 +3,14 @@
 //! The rules are [`engine_core::placement::founding`]'s; here are the sockets, the files and the waiting. What a
 //! step wants synced is synced before anybody is told.
 
+use super::asking;
 use super::directory::{Directory, DirectoryError};
+use super::following::{self, Petitioned};
 use super::stage::Stage;
-use super::{asking, following};
 use config::Settings;
 use engine_core::placement::founding::decision::{Founding, Step};
 use engine_core::placement::founding::{Answer, FoundingRecord, State};
 use engine_core::placement::map::ClusterMap;
-use engine_core::placement::petition::Petition;
 use net::frame::Kind;
 use std::io;
 use std::time::Duration;
@@ -108,11 +108,11 @@ pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, Fou
 /// Goes on until the cluster is formed; says on the way whom it waits for.
 pub fn complete(
     founding: &mut Founding,
-    directory: &Directory,
+    directory: &mut Directory,
     settings: &Settings,
     stage: &Stage,
 ) -> Result<FoundingRecord, FoundingError> {
-    let mut said = String::new();
+    let (mut said, mut asked) = (String::new(), false);
     loop {
         match founding.step() {
             Step::Ask(positions) => {
@@ -150,15 +150,24 @@ pub fn complete(
                 wait(founding, stage, vec![sentence.clone()], sentence, &mut said);
             }
             Step::JoinAsNew { record } => {
-                let (name, incarnation) = (settings.node.name.clone(), directory.incarnation);
-                let petition = Petition { name, incarnation, shards: settings.node.shards };
-                match following::come_back(&record, &petition) {
-                    Ok(map) => {
+                let asked_before = std::mem::replace(&mut asked, true);
+                match following::petition(&record, settings, directory.incarnation) {
+                    Petitioned::TakenIn(map) if asked_before => {
                         following::keep_first(directory, &record, &map)?;
                         founding.joined(record.clone());
                         tracing::info!(epoch = map.epoch, "the cluster has taken this data directory in");
                     }
-                    Err(sentence) => wait(founding, stage, vec![sentence.clone()], sentence, &mut said),
+                    Petitioned::TakenIn(_) => {
+                        // An earlier process asked for that. Nobody knows how far it came and what of it is lost, so
+                        // nothing may ever be said under that number again (rule 7).
+                        directory.renew()?;
+                        founding.renewed(directory.incarnation);
+                        stage.set_answer(founding.answer());
+                        tracing::warn!(
+                            "this data directory was taken in once and knows nothing of it: it asks as another one"
+                        );
+                    }
+                    Petitioned::Waits(sentence) => wait(founding, stage, vec![sentence.clone()], sentence, &mut said),
                 }
             }
         }

@@ -2,10 +2,12 @@
 //!
 //! Each gets a thread for a few questions and answers, under deadlines; only so many at once.
 
+use super::asking;
 use super::front;
 use super::mesh::ToCore;
 use super::stage::Stage;
 use engine_core::placement::cores::core_of;
+use engine_core::placement::founding::Query;
 use engine_core::placement::map::MAP_GROUP;
 use engine_core::placement::petition::{Petition, PetitionError};
 use net::frame::{self, Kind};
@@ -101,15 +103,29 @@ fn answer(out: &mut Vec<u8>, role: Role, header: frame::Header, body: &[u8], sta
 }
 
 /// Gives a petition to the core that holds group 0, if it does: whoever leads that group acts on it, the others do not.
+///
+/// Only a directory that answers at the address that the map has for its name is passed on: a second process of that name
+/// somewhere else must not put the first one out.
 fn pass_on(petition: Petition, stage: &Stage) -> Result<(), String> {
     let (Some(map), Ok(mesh)) = (stage.map(), stage.mesh()) else { return Ok(()) };
-    match map.admit(&petition) {
-        Ok(_) => mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition)),
+    let number = match map.admit(&petition) {
+        Ok((number, _)) => number,
         // The map that says so is asked for, too.
-        Err(PetitionError::Member { .. }) => {}
+        Err(PetitionError::Member { .. } | PetitionError::Late { .. }) => return Ok(()),
         Err(why) => return Err(why.to_string()),
+    };
+    let address = &map.nodes[usize::from(number)].address;
+    let query = Query { name: stage.answer().name, incarnation: stage.answer().incarnation };
+    let answered = asking::ask(address, Kind::FoundingAnswer, |out| net::founding::write_query(out, 1, &query));
+    let there = answered.and_then(|body| net::founding::answer(&body).map_err(io::Error::other));
+    match there {
+        Ok(there) if (&there.name, there.incarnation) == (&petition.name, petition.incarnation) => {
+            mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition));
+            Ok(())
+        }
+        Ok(_) => Err(format!("at {address}, where {} belongs, another data directory answers", petition.name)),
+        Err(error) => Err(format!("{} does not answer at {address}, where it belongs: {error}", petition.name)),
     }
-    Ok(())
 }
 
 /// The status of a node without a cluster.

@@ -132,8 +132,7 @@ pub struct NodeFacts {
 pub fn run(settings: Settings) -> Result<(), NodeError> {
     abort_on_panic();
     host::check(settings.node.shards, &settings.node.cpus)?;
-    let directory = Directory::open(&settings.node.data, &settings.node.name, settings.node.shards)?;
-    let directory = Arc::new(directory);
+    let mut directory = Directory::open(&settings.node.data, &settings.node.name, settings.node.shards)?;
     let listener = listen(&settings.node.listen, "node.listen")?;
     let mut founding = founding::begin(&directory, &settings)?;
     let stage = Arc::new(Stage::new(founding.answer()));
@@ -154,7 +153,8 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
     }
     front::start(listener, stage.clone()).map_err(start("the front thread"))?;
     tracing::info!(name = settings.node.name, listen = settings.node.listen, "listening");
-    let record = founding::complete(&mut founding, &directory, &settings, &stage)?;
+    let record = founding::complete(&mut founding, &mut directory, &settings, &stage)?;
+    let directory = Arc::new(directory);
     let (wanted, places) = (settings.limits.connections_max, host::places());
     if places < wanted {
         tracing::warn!(

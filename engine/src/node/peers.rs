@@ -166,8 +166,7 @@ async fn keep_connected(core: Rc<Core>, node: u16, peer_core: u16) {
 /// Dials a core of another node in a role of its own.
 pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) -> Result<(Socket, Reader), String> {
     let map = core.map();
-    let entry = map.node(node).expect("links lead to nodes of the map");
-    let address = resolve(core, &entry.address).await?;
+    let address = resolve(core, &map.node(node).expect("links lead to nodes of the map").address).await?;
     let (socket, mut reader) = Socket::connect(address, CONNECT_TIMEOUT).await.map_err(|error| error.to_string())?;
     let hello = Hello {
         role,
@@ -204,7 +203,9 @@ pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) 
     futures_lite::future::or(answered, late).await?;
     let reply = HelloReply::decode(&reply).map_err(|error| error.to_string())?;
     reply.status.map_err(|refusal| refusal.to_string())?;
-    if reply.cluster != map.cluster || reply.incarnation != entry.incarnation {
+    // By the map of now: it may have changed on the way here.
+    let map = core.map();
+    if reply.cluster != map.cluster || map.node(node).is_none_or(|entry| entry.incarnation != reply.incarnation) {
         return Err("another node answers at its address".into());
     }
     Ok((socket, reader))

@@ -14,8 +14,10 @@ use super::apply::Applier;
 use super::records::{Applied, Replica};
 use super::replicas::{decode_applied, drop_generation, read_replica, reserve_generation};
 use super::{StoreError, keys};
+use engine_core::placement::map::MAP_GROUP;
 use engine_core::snapshot::stream::{Decoder, Kind, Record, StreamError};
 use engine_core::snapshot::{End, Header};
+use engine_core::state_machine::MapRecord;
 use raft::entry::LogId;
 use raft::ids::GroupId;
 use rocksdb::{WriteBatch, WriteOptions};
@@ -55,7 +57,10 @@ impl Applier {
         let taken = decoder.take(chunk, |record: Record<'_>| {
             match record.kind {
                 Kind::Founding => *founding_record = Some(record.value.to_vec()),
-                Kind::Map => *map = Some(record.value.to_vec()),
+                Kind::Map if group == MAP_GROUP && MapRecord::decode(record.value).is_some() => {
+                    *map = Some(record.value.to_vec());
+                }
+                Kind::Map => return Err(StreamError::Key(record.kind)),
                 Kind::Data => keys::with_data(*generation, record.key, |place| batch.put(place, record.value)),
                 Kind::Session => {
                     let place = keys::session_place(*generation, record.key).ok_or(StreamError::Key(record.kind))?;

@@ -84,6 +84,26 @@ impl Fault for InputOutputError {
     }
 }
 
+/// The disk of one node is lost with everything on it; the node gets an empty one, and must be taken in again.
+#[derive(Default)]
+pub struct Lost(usize);
+
+impl Fault for Lost {
+    fn name(&self) -> &'static str {
+        "lose one disk"
+    }
+
+    fn begin(&mut self, cluster: &mut Cluster, random: &mut Random) {
+        self.0 = victim(cluster, random);
+        cluster.kill(self.0);
+        std::fs::remove_dir_all(&cluster.nodes[self.0].data).expect("the disk is emptied");
+    }
+
+    fn end(&mut self, cluster: &mut Cluster) {
+        cluster.start_node(self.0);
+    }
+}
+
 /// The disk of one node stands still for a quarter of a second again and again.
 #[derive(Default)]
 pub struct Slow(usize);

@@ -41,6 +41,7 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::<disk::PowerCut>::default(),
         Box::new(disk::PowerCutAll),
         Box::<disk::InputOutputError>::default(),
+        Box::<disk::Lost>::default(),
         Box::<disk::Slow>::default(),
         Box::<disk::Full>::default(),
         Box::<clock::Jump>::default(),

@@ -4,6 +4,7 @@ use crate::nemesis::Relief;
 use crate::transfer::{Thread, Word};
 use engine_core::command::Outcome;
 use engine_core::journal::{Extent, SegmentId};
+use engine_core::placement::petition::Petition;
 use engine_core::shard::effects::StoreRead;
 use engine_core::shard::{Query, Refused, Ticket};
 use raft::ids::{GroupId, Index, ReplicaId};
@@ -115,6 +116,8 @@ pub enum Inside {
     PeerLost(u16),
     /// The node is to hand over its leaderships and stop.
     Drain,
+    /// A node with an empty disk asks to come back.
+    Petition(Petition),
     /// The store holds a cluster map that the node may not know yet.
     MapStored,
     /// The node looks whether its disk is nearly full.

@@ -22,10 +22,13 @@ impl World {
     /// The disk of a node that does not run is gone, and it gets an empty one. One disk at a time: the next may go when
     /// every group has put the new replica in the place of the lost one, as else a majority could be gone.
     pub(crate) fn wipe(&mut self, node: u16) {
-        if self.now > LAST_WIPE || self.is_mending() || self.lacks_a_store() {
+        // The same one may go again while it is being put back.
+        let again = self.last_wiped == Some(node) && self.is_mending();
+        if self.now > LAST_WIPE || self.is_mending() && !again || self.lacks_a_store() {
             return;
         }
-        self.totals.count("disks wiped");
+        self.totals.count(if again { "disks wiped again before the node was back" } else { "disks wiped" });
+        self.last_wiped = Some(node);
         let incarnation = self.random.number();
         let state = &mut self.nodes[usize::from(node)];
         state.wipe(incarnation);
@@ -89,11 +92,16 @@ impl World {
         }
         if self.nodes[usize::from(node)].wants_in() {
             let state = &self.nodes[usize::from(node)];
-            let name = self.plan.map.nodes[usize::from(node)].name.clone();
-            let petition = Petition { name, incarnation: state.incarnation, shards: self.plan.shards(node) };
+            let entry = &state.map.nodes[usize::from(node)];
+            let (name, replaces) = (entry.name.clone(), entry.incarnation);
+            let petition = Petition { name, incarnation: state.incarnation, shards: self.plan.shards(node), replaces };
             self.totals.count("petitions");
             if let Some(place) = self.open_core((other, core_of(MAP_GROUP, self.plan.shards(other)))) {
-                self.handle(place, Event::Petition(&petition));
+                let times = 1 + u64::from(self.random.per_mille(300));
+                for time in 0..times {
+                    let pause = self.random.tailed(50, 50_000) + time * self.random.tailed(50, 3_000_000);
+                    self.plan_in(pause, Happening::Inside(place, Inside::Petition(petition.clone())));
+                }
             }
         }
         Ok(())

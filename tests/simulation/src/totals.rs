@@ -7,7 +7,7 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 50] = [
+pub const USUALLY: [&str; 51] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
@@ -56,6 +56,7 @@ pub const USUALLY: [&str; 50] = [
     "replicas that started hollow",
     "starts at an install the journal had not heard of",
     "disks wiped",
+    "disks wiped again before the node was back",
     "petitions",
     "maps adopted",
 ];

@@ -101,6 +101,10 @@ impl World {
                 self.handle(place, Event::Drain);
                 Ok(())
             }
+            Inside::Petition(petition) => {
+                self.handle(place, Event::Petition(&petition));
+                Ok(())
+            }
             Inside::MapStored => self.adopt_stored_map(place),
             Inside::DiskFull => {
                 let full = self.nodes[usize::from(place.node)].disk_full;

@@ -74,6 +74,7 @@ impl Inside {
             Inside::Read(read) => ("store read (group, request)", [read.group.0.into(), read.ticket.request, 0]),
             Inside::PeerLost(node) => ("peer lost (node)", [(*node).into(), 0, 0]),
             Inside::Drain => ("drain", [0; 3]),
+            Inside::Petition(petition) => ("petition (incarnation)", [petition.incarnation, 0, 0]),
             Inside::MapStored => ("map stored", [0; 3]),
             Inside::DiskFull => ("disk looked at", [0; 3]),
         }

@@ -33,6 +33,8 @@ pub struct World {
     pub(crate) checker: Checker,
     pub(crate) next_ticket: u64,
     pub(crate) peace: bool,
+    /// The node that lost its disk last.
+    pub(crate) last_wiped: Option<u16>,
     pub(crate) final_reads: usize,
     /// What happened.
     pub trace: Trace,
@@ -57,6 +59,7 @@ impl World {
             checker: Checker::default(),
             next_ticket: 0,
             peace: false,
+            last_wiped: None,
             final_reads: 0,
             trace: Trace::default(),
             totals: Totals::default(),

@@ -18,6 +18,9 @@ pub const MAP_GROUP: GroupId = GroupId(0);
 /// The epoch of the map of the founding.
 pub const FOUNDING_EPOCH: u64 = 1;
 
+/// No epoch and no replica id is above this; what a cluster counts never comes near.
+const NUMBER_MAX: u64 = (1 << 47) - 1;
+
 /// One node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Archive, Serialize, Deserialize)]
 pub struct NodeEntry {
@@ -146,8 +149,31 @@ impl ClusterMap {
         next
     }
 
+    /// Whether this map can have come of `older` by nodes that came back with other disks: whatever a node has built on
+    /// the older one still stands. Ask it of every map that came from outside.
+    pub fn comes_of(&self, older: &ClusterMap) -> bool {
+        let same_node = |(one, other): (&NodeEntry, &NodeEntry)| {
+            (&one.name, &one.address, one.shards) == (&other.name, &other.address, other.shards)
+        };
+        let same_place = |(one, other): (&ReplicaId, &ReplicaId)| {
+            one.node() == other.node() && one.generation() >= other.generation()
+        };
+        let same_group = |(one, other): (&GroupEntry, &GroupEntry)| {
+            let places = one.replicas.iter().zip(&other.replicas);
+            one.id == other.id && one.replicas.len() == other.replicas.len() && places.into_iter().all(same_place)
+        };
+        (self.cluster, self.virtual_nodes) == (older.cluster, older.virtual_nodes)
+            && self.epoch > older.epoch
+            && (self.nodes.len(), self.groups.len()) == (older.nodes.len(), older.groups.len())
+            && self.nodes.iter().zip(&older.nodes).all(same_node)
+            && self.groups.iter().zip(&older.groups).all(same_group)
+    }
+
     /// What makes this map impossible, if anything does.
     fn contradiction(&self) -> Option<String> {
+        if self.epoch > NUMBER_MAX {
+            return Some(format!("epoch {}", self.epoch));
+        }
         if self.nodes.is_empty() || self.nodes.len() > usize::from(u16::MAX) {
             return Some(format!("{} nodes", self.nodes.len()));
         }
@@ -168,6 +194,9 @@ impl ClusterMap {
     }
 
     fn contradiction_in(&self, group: &GroupEntry) -> Option<String> {
+        if let Some(replica) = group.replicas.iter().find(|replica| replica.0 > NUMBER_MAX) {
+            return Some(format!("group {} has a replica {}", group.id, replica.0));
+        }
         let mut nodes: Vec<u16> = group.replicas.iter().map(|replica| replica.node()).collect();
         nodes.sort();
         if nodes.is_empty() || nodes.windows(2).any(|pair| pair[0] == pair[1]) {

@@ -12,6 +12,9 @@ pub struct Petition {
     pub incarnation: u64,
     /// How many shards the directory was made for.
     pub shards: u16,
+    /// The incarnation whose place it asks for, by the map it was shown: a petition that comes late or twice finds
+    /// another one there, and changes nothing.
+    pub replaces: u64,
 }
 
 /// Why a petition changes nothing. Asking again does not help before something else has changed.
@@ -39,6 +42,12 @@ pub enum PetitionError {
         /// The node.
         name: String,
     },
+    /// Another directory has taken the place it asks for. Look at the newest map.
+    #[error("another data directory of {name} was taken in meanwhile")]
+    Late {
+        /// The node.
+        name: String,
+    },
 }
 
 impl ClusterMap {
@@ -49,6 +58,9 @@ impl ClusterMap {
         let entry = &self.nodes[usize::from(number)];
         if entry.incarnation == petition.incarnation {
             return Err(PetitionError::Member { name });
+        }
+        if entry.incarnation != petition.replaces {
+            return Err(PetitionError::Late { name });
         }
         if entry.shards != petition.shards {
             return Err(PetitionError::Shards { name, had: entry.shards, has: petition.shards });

@@ -59,14 +59,15 @@ impl Shard {
     /// A node asks to come back. If this core leads group 0, the map that takes it in is proposed. The petition is
     /// repeated until it is answered by a map, so what cannot be done now is not kept.
     pub(super) fn petition(&mut self, petition: &Petition) {
-        let Ok((number, next)) = self.map.admit(petition) else { return };
-        // Whoever beats is no lost disk: two processes under one name, and the one with the data stays.
-        if self.links.is_node_up(number) || self.disk_full || !self.recovered {
+        let patience = u64::from(self.options.election_ticks);
+        let (next, now) = (self.map.epoch + 1, self.ticks);
+        let asked = self.map_asked.is_some_and(|(epoch, tick)| epoch == next && now - tick < patience);
+        if asked || self.disk_full || !self.recovered || !self.groups.get(&MAP_GROUP).is_some_and(Group::leads) {
             return;
         }
-        let patience = u64::from(self.options.election_ticks);
-        let asked = self.map_asked.is_some_and(|(epoch, tick)| epoch == next.epoch && self.ticks - tick < patience);
-        if asked || !self.groups.get(&MAP_GROUP).is_some_and(Group::leads) {
+        let Ok((number, next)) = self.map.admit(petition) else { return };
+        // Whoever beats is no lost disk: two processes under one name, and the one with the data stays.
+        if number == self.options.node || self.links.is_node_up(number) {
             return;
         }
         self.map_asked = Some((next.epoch, self.ticks));
@@ -100,7 +101,7 @@ impl Group {
     /// Leader: begins the next change on the way to the wanted members, if none is open and it can be begun.
     fn move_members(&mut self) -> bool {
         let there = self.replica.membership();
-        if there.is_joint() || self.replica.membership_index() > self.replica.commit() {
+        if there.is_joint() || self.replica.membership_index() > self.replica.commit() || self.knows_newer() {
             return false;
         }
         // Learners first: a vote that cannot be given yet would only make quorums harder to reach.
@@ -117,11 +118,22 @@ impl Group {
         self.replica.change_membership(&voters, &learners, &mut self.ready).is_ok()
     }
 
-    /// Leader: whether a peer is heard of, holds nearly all there is, and has a state to go on from.
+    /// Whether a member is newer than the one that the map of this node wants in its place: a newer map made it one, and
+    /// will come here.
+    fn knows_newer(&self) -> bool {
+        let newer =
+            |id: &ReplicaId, wanted: &ReplicaId| wanted.node() == id.node() && wanted.generation() < id.generation();
+        self.replica.membership().members().iter().any(|id| self.wanted.iter().any(|wanted| newer(id, wanted)))
+    }
+
+    /// Leader: whether a peer is heard of, has a state to go on from, and holds nearly all there is, or nearly what the
+    /// slowest of the voters that are heard of holds: under load nobody has all.
     pub(super) fn has_caught_up(&self, id: ReplicaId) -> bool {
-        let last = self.replica.last().index.0;
+        let last = self.replica.last().index;
+        let voters = self.replica.peers().filter(|peer| peer.active && !peer.learner && peer.id != id);
+        let usual = voters.map(|peer| peer.matched).fold(last, Index::min).0;
         self.replica.peers().any(|peer| {
-            let near = last - peer.matched.0.min(last) < CAUGHT_UP_ENTRIES;
+            let near = usual - peer.matched.0.min(usual) < CAUGHT_UP_ENTRIES;
             peer.id == id && peer.active && !peer.hollow && peer.state == PeerState::Replicate && near
         })
     }

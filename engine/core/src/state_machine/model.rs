@@ -207,6 +207,7 @@ impl Model {
             decoder.take(chunk, |Record { kind, key, value }| {
                 match kind {
                     Kind::Founding => founding = Some(value.to_vec()),
+                    Kind::Map if header.group != GroupId(0) => return Err(StreamError::Key(kind)),
                     Kind::Map => map = Some(MapRecord::decode(value).ok_or(StreamError::Key(kind))?),
                     Kind::Data => drop(data.insert(key.to_vec(), value.to_vec())),
                     Kind::Session => {

@@ -209,6 +209,26 @@ impl Cluster {
         [0, 1, 2].map(|node: usize| self.nodes[node].shard.awake())
     }
 
+    pub fn map(&self) -> &ClusterMap {
+        &self.map
+    }
+
+    pub fn last(&self, node: u16, group: GroupId) -> Index {
+        self.replica(node, group).last().index
+    }
+
+    pub fn term(&self, node: u16, group: GroupId) -> Term {
+        self.replica(node, group).term()
+    }
+
+    pub fn membership(&self, node: u16, group: GroupId) -> &Membership {
+        self.replica(node, group).membership()
+    }
+
+    fn replica(&self, node: u16, group: GroupId) -> &raft::Replica {
+        self.nodes[usize::from(node)].shard.replica(group).expect("everybody has every group")
+    }
+
     pub fn led(&self, node: u16) -> usize {
         self.nodes[usize::from(node)].shard.led()
     }

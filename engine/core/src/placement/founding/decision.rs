@@ -131,6 +131,12 @@ impl Founding {
         self.state = State::Formed(record);
     }
 
+    /// The data directory has drawn another number: what it was under the former one is forgotten.
+    pub fn renewed(&mut self, incarnation: u64) {
+        assert_eq!(self.state, State::Empty, "who has promised something keeps its name");
+        self.incarnation = incarnation;
+    }
+
     /// The cluster of [`Step::JoinAsNew`] has taken this node in, and that is on the disk.
     pub fn joined(&mut self, record: FoundingRecord) {
         assert_eq!(self.state, State::Empty, "who has proposed is no newcomer");
@@ -209,6 +215,11 @@ impl Founding {
                      record it had synced: come in as new (--new) on a disk that keeps what it is told"
                 ),
             },
+            // Its number is its position in the list: another list would make it another node.
+            _ if self.blueprint != record.blueprint() => {
+                let differences = self.blueprint.differences(&record.blueprint());
+                Step::RefuseList { node: format!("{formed_by} (its founding record)"), differences }
+            }
             _ => Step::JoinAsNew { record: record.clone() },
         })
     }
