@@ -35,8 +35,10 @@ const SESSION: u8 = 5;
 const DATA: u8 = 6;
 const INSTALLED: u8 = 7;
 
-/// Bytes of a data key before the user's key, and of a session's before what every node has the same.
-pub const PREFIX_BYTES: usize = 9;
+/// Bytes of a data key before the user's key.
+const DATA_PREFIX_BYTES: usize = 9;
+/// Bytes of a session's key before what every node has the same.
+const SESSION_PREFIX_BYTES: usize = 9;
 /// Most keys are shorter than this and need no memory of their own to be looked up.
 const STACK_BYTES: usize = 128;
 
@@ -96,7 +98,7 @@ pub fn session_key(key: &[u8]) -> Option<SessionKey> {
 
 /// The part of a session's key that is the same on every node.
 pub fn session_part(key: &[u8]) -> &[u8] {
-    &key[PREFIX_BYTES..]
+    &key[SESSION_PREFIX_BYTES..]
 }
 
 /// Where the session with this part of a key is under a generation; `None` if that is no session's.
@@ -104,14 +106,14 @@ pub fn session_place(generation: u64, part: &[u8]) -> Option<[u8; 29]> {
     let part: &[u8; 20] = part.try_into().ok()?;
     let mut bytes = [0; 29];
     bytes[0] = SESSION;
-    bytes[1..PREFIX_BYTES].copy_from_slice(&generation.to_be_bytes());
-    bytes[PREFIX_BYTES..].copy_from_slice(part);
+    bytes[1..SESSION_PREFIX_BYTES].copy_from_slice(&generation.to_be_bytes());
+    bytes[SESSION_PREFIX_BYTES..].copy_from_slice(part);
     Some(bytes)
 }
 
 /// Calls `f` with the place of a user's key.
 pub fn with_data<T>(generation: u64, user_key: &[u8], f: impl FnOnce(&[u8]) -> T) -> T {
-    let length = PREFIX_BYTES + user_key.len();
+    let length = DATA_PREFIX_BYTES + user_key.len();
     let mut stack = [0; STACK_BYTES];
     let mut heap;
     let bytes = match stack.get_mut(..length) {
@@ -122,8 +124,8 @@ pub fn with_data<T>(generation: u64, user_key: &[u8], f: impl FnOnce(&[u8]) -> T
         }
     };
     bytes[0] = DATA;
-    bytes[1..PREFIX_BYTES].copy_from_slice(&generation.to_be_bytes());
-    bytes[PREFIX_BYTES..].copy_from_slice(user_key);
+    bytes[1..DATA_PREFIX_BYTES].copy_from_slice(&generation.to_be_bytes());
+    bytes[DATA_PREFIX_BYTES..].copy_from_slice(user_key);
     f(bytes)
 }
 
@@ -149,7 +151,7 @@ pub fn data_of(generations: &Range<u64>) -> Range<Vec<u8>> {
 
 /// The user's part of a data key.
 pub fn user_key(key: &[u8]) -> &[u8] {
-    &key[PREFIX_BYTES..]
+    &key[DATA_PREFIX_BYTES..]
 }
 
 fn of_group(kind: u8, group: GroupId) -> [u8; 5] {

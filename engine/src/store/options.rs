@@ -1,6 +1,5 @@
 //! How the RocksDB of one core is set up, and why.
 
-use super::keys::PREFIX_BYTES;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, LogLevel, LruCacheOptions,
 };
@@ -52,10 +51,7 @@ impl Options {
 
     /// RocksDB's own options. `direct_io` says what the file system really allows.
     pub(super) fn rocksdb(&self, direct_io: bool) -> rocksdb::Options {
-        let hints = format!("memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.{PREFIX_BYTES}");
-        // Batches come in key order: each key finds its place from where the last one of its group went in.
-        let mut options =
-            rocksdb::Options::default().get_options_from_string(hints).expect("an option that RocksDB has");
+        let mut options = rocksdb::Options::default();
         options.create_if_missing(true);
         self.set_log(&mut options);
         self.set_memtables(&mut options);
