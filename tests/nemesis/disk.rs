@@ -116,6 +116,8 @@ impl Disk {
     /// Gives the room back.
     pub fn empty(&self) {
         std::fs::remove_file(&self.ballast).expect("there was a ballast");
+        // A power cut must not bring it back.
+        File::open(&self.path).and_then(|root| root.sync_all()).expect("it is gone for good");
     }
 
     fn mount(&self) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use engine_core::placement::ring::Ring;
-use net::response::Response;
+use net::response::{Refusal, Response};
 
 use crate::harness::eventually;
 use crate::nemesis::cluster::{Cluster, Options};
@@ -94,6 +94,14 @@ pub fn examine(cluster: &mut Cluster, victim: usize, ring: &Ring) -> &'static st
         let mut answer = ask(&mut wire);
         if answer.is_err() && cluster.wait_end(victim, LOBBY).is_none() {
             // Whoever came while the node recovered is sent away, once it serves.
+            let Some(again) = connect(cluster, victim) else { return "stopped" };
+            wire = again;
+            answer = ask(&mut wire);
+        }
+        let asked = Instant::now();
+        while matches!(&answer, Ok(Some((_, Response::Refused(Refusal::NotFormed { .. }))))) && asked.elapsed() < START
+        {
+            // The front was still answering for it when this connection came.
             let Some(again) = connect(cluster, victim) else { return "stopped" };
             wire = again;
             answer = ask(&mut wire);

@@ -7,6 +7,7 @@ use net::client::Client;
 use net::response::Response;
 use rustix::process::Signal;
 
+use crate::harness::eventually;
 use crate::nemesis::cluster::{Cluster, Options};
 use crate::nemesis::elections;
 use crate::nemesis::wire::Wire;
@@ -41,12 +42,21 @@ fn pause(cluster: &Cluster, client: &mut Client, ring: &Ring, cycle: u64) -> boo
     let group = ring.group_of(key.as_bytes()).0;
     client.put_blind(key.as_bytes(), b"old").expect("a write");
     cluster.wait_healthy();
-    let leader = leader_of(cluster, group);
-    let (mut wire, reply) = Wire::connect(&cluster.nodes[leader].address).expect("a connection");
-    reply.status.expect("it is accepted");
-    let before = wire.send_read(group, key.as_bytes(), false).expect("sent");
-    let answer = wire.receive(ANSWER_PATIENCE).expect("an answer");
-    assert_eq!(answer, Some((before, Response::Value(Some(b"old".to_vec())))), "n{} leads", leader + 1);
+    // It may be on its way to the node that is to lead it.
+    let (leader, mut wire) = eventually(PATIENCE, "a leader that answers", || {
+        let leader = leader_of(cluster, group);
+        let (mut wire, reply) = Wire::connect(&cluster.nodes[leader].address).expect("a connection");
+        reply.status.expect("it is accepted");
+        wire.send_read(group, key.as_bytes(), false).expect("sent");
+        match wire.receive(ANSWER_PATIENCE).expect("an answer") {
+            Some((_, Response::Value(value))) => {
+                assert_eq!(value.as_deref(), Some(&b"old"[..]), "n{} leads", leader + 1);
+                Some((leader, wire))
+            }
+            Some((_, Response::Refused(_))) => None,
+            other => panic!("cycle {cycle}: {other:?}"),
+        }
+    });
 
     let paused = Instant::now();
     cluster.signal(leader, Signal::STOP);
@@ -75,7 +85,7 @@ fn pause(cluster: &Cluster, client: &mut Client, ring: &Ring, cycle: u64) -> boo
 
 /// The position of the node that leads a group; all nodes agree on it.
 pub fn leader_of(cluster: &Cluster, group: u32) -> usize {
-    crate::harness::eventually(PATIENCE, "a leader", || {
+    eventually(PATIENCE, "a leader", || {
         let status = cluster.status();
         let leaders: Vec<Option<u16>> = status
             .iter()

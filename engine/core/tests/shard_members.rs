@@ -84,11 +84,11 @@ fn a_round_for_the_lost_replica_is_not_confirmed_by_the_new_one() {
         cluster.forget();
         let round = Round { start: 9, number: 1, questions: vec![Question { group: GROUP, to, term }] };
         cluster.tell(asked, Event::Word { from: (leader, 0), word: Word::Round(round) });
-        let answers = cluster.words.iter().filter_map(|(_, _, word)| match word {
+        let mut answers = cluster.words.iter().filter_map(|(_, _, word)| match word {
             Word::Answer(answer) => Some(answer.refused.clone()),
             _ => None,
         });
-        answers.last().expect("an answer")
+        answers.next_back().expect("an answer")
     };
     assert_eq!(refused(ReplicaId::new(asked, 0)), []);
     assert_eq!(refused(ReplicaId::new(asked, 1)), [GROUP]);
