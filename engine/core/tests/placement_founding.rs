@@ -100,11 +100,14 @@ fn a_wiped_node_comes_in_as_new() {
         after(wiped, &[&formed(1, 0, &record), &proposed(2, 0, &record)]),
         Step::JoinAsNew { record: record.clone() }
     );
-    // A node that no list knew, likewise.
-    let mut longer = blueprint(4);
-    longer.groups = 99;
-    let stranger = Founding::new(3, 400, 1, longer, State::Empty);
-    assert_eq!(after(stranger, &[&formed(1, 0, &record)]), Step::JoinAsNew { record });
+    // Not with another list, in which it would have another number.
+    let mut other = blueprint(3);
+    other.nodes.swap(0, 2);
+    let turned = Founding::new(2, 400, 1, other, State::Empty);
+    let Step::RefuseList { differences, .. } = after(turned, &[&formed(1, 0, &record)]) else {
+        panic!("it would come in under another node's number");
+    };
+    assert!(differences[0].starts_with("nodes is"), "{differences:?}");
 }
 
 #[test]

@@ -261,9 +261,12 @@ impl Shard {
                 };
                 ready.send.retain(|message| !sign(&message.body));
             }
-            let (rounds, slot, full) = (&mut self.rounds, &mut self.slot, self.disk_full);
+            // A store must not switch to a snapshot before the journal's new life is durable: a replica that has just been
+            // created would be unknown to it.
+            let closed = self.disk_full || !self.recovered;
+            let (rounds, slot) = (&mut self.rounds, &mut self.slot);
             for message in ready.send.drain(..).filter_map(|message| rounds.take(id, message)) {
-                if Shard::lets_grant_go(slot, full, id, &message, effects) {
+                if Shard::lets_grant_go(slot, closed, id, &message, effects) {
                     effects.messages.push((id, message));
                 }
             }

@@ -56,7 +56,7 @@ impl Shard {
     /// goes to the new one.
     pub(super) fn lets_grant_go(
         slot: &mut Option<Slot>,
-        disk_full: bool,
+        closed: bool,
         group: GroupId,
         message: &Message,
         effects: &mut Effects,
@@ -68,7 +68,7 @@ impl Shard {
             Some(held) if held.group != group || held.installing => return false,
             Some(held) if held.from == message.to && held.term == message.term => return true,
             Some(_) => effects.snapshot_steps.push(SnapshotStep::Abandon { group }),
-            None if disk_full => return false,
+            None if closed => return false,
             None => {}
         }
         let (from, term) = (message.to, message.term);
