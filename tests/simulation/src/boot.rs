@@ -48,6 +48,7 @@ impl World {
         let random = self.random.number();
         let state = &mut self.nodes[usize::from(node)];
         let disks = &mut state.disks[usize::from(core)];
+        disks.store.reopen();
         let recovered = journal::recover(self.plan.journal, random.max(1), disks.journal.segments())
             .map_err(|error| wrong(error.to_string()))?;
         if let Some(damage) = recovered.damage {

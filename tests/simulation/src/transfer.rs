@@ -110,7 +110,7 @@ impl World {
         let transfers = &mut self.core(place).transfers;
         transfers.last_id += 1;
         // No two senders give the same, as real ones draw theirs.
-        let id = u64::from(place.node) << 48 | place.life << 32 | transfers.last_id;
+        let id = u64::from(place.node) << 52 | u64::from(place.core) << 48 | place.life << 32 | transfers.last_id;
         let header = Header { group, from, to, term, id, last, membership };
         let sending = Sending {
             wanted,

@@ -106,7 +106,8 @@ impl Group {
         }
         // Learners first: a vote that cannot be given yet would only make quorums harder to reach.
         let new = self.wanted.iter().copied().filter(|id| !there.is_voter(*id));
-        let (ready, learners): (Vec<ReplicaId>, Vec<ReplicaId>) = new.partition(|id| self.has_caught_up(*id));
+        let usual = self.slowest_voter();
+        let (ready, learners): (Vec<ReplicaId>, Vec<ReplicaId>) = new.partition(|id| self.has_nearly(*id, usual));
         let voters = if learners.is_empty() {
             self.wanted.clone()
         } else {
@@ -126,14 +127,16 @@ impl Group {
         self.replica.membership().members().iter().any(|id| self.wanted.iter().any(|wanted| newer(id, wanted)))
     }
 
-    /// Leader: whether a peer is heard of, has a state to go on from, and holds nearly all there is, or nearly what the
-    /// slowest of the voters that are heard of holds: under load nobody has all.
-    pub(super) fn has_caught_up(&self, id: ReplicaId) -> bool {
-        let last = self.replica.last().index;
-        let voters = self.replica.peers().filter(|peer| peer.active && !peer.learner && peer.id != id);
-        let usual = voters.map(|peer| peer.matched).fold(last, Index::min).0;
+    /// Leader: what the slowest of the voters that are heard of holds: under load nobody has all there is.
+    fn slowest_voter(&self) -> Index {
+        let voters = self.replica.peers().filter(|peer| peer.active && !peer.learner);
+        voters.map(|peer| peer.matched).fold(self.replica.last().index, Index::min)
+    }
+
+    /// Leader: whether a peer is heard of, has a state to go on from, and holds nearly everything up to `index`.
+    fn has_nearly(&self, id: ReplicaId, index: Index) -> bool {
         self.replica.peers().any(|peer| {
-            let near = usual - peer.matched.0.min(usual) < CAUGHT_UP_ENTRIES;
+            let near = index.0 - peer.matched.0.min(index.0) < CAUGHT_UP_ENTRIES;
             peer.id == id && peer.active && !peer.hollow && peer.state == PeerState::Replicate && near
         })
     }
@@ -145,7 +148,8 @@ impl Group {
         if !self.leads() || self.preferred == self.replica.id() || !up {
             return;
         }
-        if self.has_caught_up(self.preferred) && self.replica.membership().is_voter(self.preferred) {
+        let fit = self.has_nearly(self.preferred, self.replica.last().index);
+        if fit && self.replica.membership().is_voter(self.preferred) {
             // Refused while a change is open; the next round asks again.
             let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);
         }

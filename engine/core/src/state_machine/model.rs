@@ -252,6 +252,11 @@ impl Model {
         }
     }
 
+    /// Another process opens the store: what had come of a snapshot was its predecessor's, and is dropped.
+    pub fn reopen(&mut self) {
+        self.incoming.clear();
+    }
+
     /// Makes everything so far survive a crash.
     pub fn sync(&mut self) {
         self.unsynced.clear();
