@@ -75,11 +75,11 @@ fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Starts and ends one executor, as only that shows whether the kernel gives us rings.
+/// Makes one executor, as only that shows whether the kernel gives us rings.
 fn probe_ring() -> Result<(), HostError> {
     let probe = std::thread::Builder::new()
         .name("probe".into())
-        .spawn(|| std::panic::catch_unwind(|| runtime::run("probe", None, || async {})))
+        .spawn(|| std::panic::catch_unwind(|| runtime::probe("probe")))
         .map_err(|error| HostError::IoUring { why: error.to_string() })?;
     match probe.join() {
         Ok(Ok(Ok(()))) => Ok(()),

@@ -64,6 +64,9 @@ const WAITING_MAX: usize = 65_536;
 /// Bytes of entries in one run for the store.
 const RUN_BYTES_MAX: usize = 1 << 20;
 
+/// A core that has not said that it stands is nudged so often, see [`signals::nudge`].
+const NUDGE_AFTER: Duration = Duration::from_millis(100);
+
 /// Why a node did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -142,6 +145,7 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         move |error| NodeError::Start { what, error }
     };
     signals::start(stage.clone(), health.clone()).map_err(start("the signal thread"))?;
+    signals::allow_nudges().map_err(start("the signal thread"))?;
     if !settings.node.admin.is_empty() {
         let admin = listen(&settings.node.admin, "node.admin")?;
         let server = tiny_http::Server::from_listener(admin, None).map_err(|error| NodeError::Listen {
@@ -194,7 +198,13 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     }
     drop((made, stored));
     for _ in 0..shards {
-        match all_made.recv() {
+        let report = loop {
+            match all_made.recv_timeout(NUDGE_AFTER) {
+                Err(flume::RecvTimeoutError::Timeout) => threads.iter().for_each(signals::nudge),
+                report => break report,
+            }
+        };
+        match report {
             Ok(result) => result?,
             Err(_) => break,
         }

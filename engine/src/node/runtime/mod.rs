@@ -11,7 +11,7 @@ pub mod bell;
 pub mod file;
 pub mod socket;
 
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -26,16 +26,27 @@ pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 ///
 /// Detached tasks that are still pending when `main` ends are forgotten, never dropped, so whoever owns something
 /// that must be closed ends before `main` does.
+///
+/// It may sleep before it has looked at `main` for the first time: whoever waits for it nudges it meanwhile.
 pub fn run<T, F: Future<Output = T>>(name: &str, cpu: Option<usize>, main: impl FnOnce() -> F) -> io::Result<T> {
+    let executor = make(name, cpu)?;
+    Ok(executor.run(async move { main().await }))
+}
+
+/// Whether [`run`] would get its rings. Runs nothing: who would wake it?
+pub fn probe(name: &str) -> io::Result<()> {
+    make(name, None).map(drop)
+}
+
+fn make(name: &str, cpu: Option<usize>) -> io::Result<LocalExecutor> {
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-    let executor = LocalExecutorBuilder::new(placement)
+    LocalExecutorBuilder::new(placement)
         .name(name)
         .preempt_timer(Duration::from_millis(1))
         .io_memory(IO_MEMORY_BYTES)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
         .make()
-        .map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(executor.run(async move { main().await }))
+        .map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// Starts a task on this core that runs until it ends by itself. Its first step is never taken inside this call.
