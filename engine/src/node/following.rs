@@ -90,8 +90,9 @@ pub enum Petitioned {
     Waits(String),
 }
 
-/// Asks every node of the cluster of `record` which map it has, and to take this node in.
-pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64) -> Petitioned {
+/// Asks every node of the cluster of `record` which map it has, and to take this node in. `asked`: this process has sent a
+/// petition; the first node may have acted on it before the second one is asked for its map.
+pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64, asked: &mut bool) -> Petitioned {
     let (name, cluster) = (&settings.node.name, record.cluster);
     let founded = ClusterMap::founded(record);
     let mut refused = None;
@@ -105,6 +106,7 @@ pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64) 
             continue;
         };
         let petition = Petition { name: name.clone(), incarnation, shards: settings.node.shards, replaces };
+        *asked = true;
         match asking::ask(&node.address, Kind::PetitionAnswer, |out| follow::write_petition(out, 1, &petition)) {
             Ok(body) => refused = follow::petition_answer(&body).or(refused),
             Err(error) => tracing::debug!(node = node.name, %error, "a node does not take the petition"),

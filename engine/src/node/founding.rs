@@ -150,9 +150,8 @@ pub fn complete(
                 wait(founding, stage, vec![sentence.clone()], sentence, &mut said);
             }
             Step::JoinAsNew { record } => {
-                let asked_before = std::mem::replace(&mut asked, true);
-                match following::petition(&record, settings, directory.incarnation) {
-                    Petitioned::TakenIn(map) if asked_before => {
+                match following::petition(&record, settings, directory.incarnation, &mut asked) {
+                    Petitioned::TakenIn(map) if asked => {
                         following::keep_first(directory, &record, &map)?;
                         founding.joined(record.clone());
                         tracing::info!(epoch = map.epoch, "the cluster has taken this data directory in");
