@@ -212,8 +212,13 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     if !created {
         directory.write("CREATED", b"all replicas of the first map\n")?;
     }
-    let low_water = facts.settings.journal.low_water;
-    space::start(directory.path().into(), low_water, mesh.clone(), facts.health.clone())
+    let watched = space::Watched {
+        path: directory.path().into(),
+        low_water: facts.settings.journal.low_water,
+        stores: (0..shards).map(|index| directory.core(index).join("db")).collect(),
+        archive_bytes_max: facts.settings.store.wal_size_limit / u64::from(shards),
+    };
+    space::start(watched, mesh.clone(), facts.health.clone())
         .map_err(|error| NodeError::Start { what: "the watch on the disk".into(), error })?;
     stage.serve(mesh.clone(), facts.clone());
     following::start(facts.clone(), directory.clone(), stage.clone(), mesh, maps)

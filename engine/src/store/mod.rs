@@ -14,6 +14,7 @@
 //! from memory, its reader thread from the disk, its store thread holds the only [`Applier`].
 
 mod apply;
+mod archive;
 mod batch;
 mod error;
 mod gauges;
@@ -28,6 +29,7 @@ mod sessions;
 mod snapshot;
 
 pub use apply::Applier;
+pub use archive::trim_archive;
 pub use engine_core::state_machine::{Checksum, Page, StoredReplica};
 pub use error::StoreError;
 pub use gauges::Gauge;
