@@ -6,7 +6,7 @@
 use super::core::Core;
 use super::journal_files::{self, Spare};
 use super::runtime::{self, file::SegmentFile};
-use engine_core::journal::SegmentId;
+use engine_core::journal::{Extent, SegmentId};
 use engine_core::shard::Event;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
@@ -23,6 +23,12 @@ const IDLE_MAX: usize = 2;
 
 /// Segment files kept open for reading old entries back.
 const OPEN_FILES_MAX: usize = 8;
+
+/// Bytes of old entries read at once; more only for one that is larger.
+const SPAN_BYTES_MAX: u64 = 256 << 10;
+
+/// Bytes of other groups between two entries that are read along, as another read costs more.
+const GAP_BYTES_MAX: u64 = 32 << 10;
 
 /// The open files of a journal. Lives in the journal task and in the reads it serves.
 #[derive(Debug, Default)]
@@ -96,33 +102,63 @@ pub async fn read_entries(
 ) -> Option<Vec<Entry>> {
     let extents = core.state.borrow().journal.locate(group, from, last, bytes_max);
     let mut entries = Vec::with_capacity(extents.len());
-    for extent in &extents {
-        let file = open(core, extent.segment).await;
+    let mut left = extents.as_slice();
+    while let Some(first) = left.first() {
+        let (count, length) = span(left);
+        let (together, rest) = left.split_at(count);
+        left = rest;
+        let file = open(core, first.segment).await;
         // While this task waited, the entry may have been dropped and its segment recycled.
-        if core.state.borrow().journal.locate(group, extent.id.index, extent.id.index, 0) != [*extent] {
+        if !stays(core, first) {
             break;
         }
         let file = file.unwrap_or_else(|error| fail(core, &error));
-        let bytes = file.read(extent.offset, extent.length).await.unwrap_or_else(|error| fail(core, &error));
-        let (entry, stays) = {
-            let journal = &core.state.borrow().journal;
-            let stays = journal.locate(group, extent.id.index, extent.id.index, 0) == [*extent];
-            (journal.decode_entry(extent, &bytes), stays)
-        };
-        match entry {
-            Ok(entry) => entries.push(entry),
-            Err(_) if !stays => break,
-            // Rot below the durable position: what this disk says can no longer be trusted.
-            Err(damage) => {
-                tracing::error!(core = core.index, %group, ?damage, "a journal entry is damaged; stopping at once");
-                std::process::abort();
+        let bytes = file.read(first.offset, length).await.unwrap_or_else(|error| fail(core, &error));
+        for extent in together {
+            let begin = (extent.offset - first.offset) as usize;
+            let entry = core.state.borrow().journal.decode_entry(extent, &bytes[begin..begin + extent.length]);
+            match entry {
+                Ok(entry) => entries.push(entry),
+                Err(_) if !stays(core, extent) => return whole(entries, from),
+                // Rot below the durable position: what this disk says can no longer be trusted.
+                Err(damage) => {
+                    tracing::error!(core = core.index, %group, ?damage, "a journal entry is damaged; stopping at once");
+                    std::process::abort();
+                }
             }
         }
     }
+    whole(entries, from)
+}
+
+/// Entries that begin where they were asked for, if there are any.
+fn whole(entries: Vec<Entry>, from: Index) -> Option<Vec<Entry>> {
     match entries.first() {
         Some(first) if first.index == from => Some(entries),
         _ => None,
     }
+}
+
+/// Whether the entry still lies where it was found.
+fn stays(core: &Core, extent: &Extent) -> bool {
+    core.state.borrow().journal.locate(extent.group, extent.id.index, extent.id.index, 0) == [*extent]
+}
+
+/// How many of `extents`, of which there is one at least, are worth one read, and of how many bytes.
+fn span(extents: &[Extent]) -> (usize, usize) {
+    let first = &extents[0];
+    let mut end = first.offset + first.length as u64;
+    let mut count = 1;
+    for extent in &extents[1..] {
+        let next = extent.offset + extent.length as u64;
+        let near = extent.segment == first.segment && extent.offset >= end && extent.offset - end <= GAP_BYTES_MAX;
+        if !near || next - first.offset > SPAN_BYTES_MAX {
+            break;
+        }
+        end = next;
+        count += 1;
+    }
+    (count, (end - first.offset) as usize)
 }
 
 async fn open(core: &Core, id: SegmentId) -> io::Result<Rc<SegmentFile>> {
@@ -179,5 +215,30 @@ impl Core {
             let entries = entries.unwrap_or_default();
             core.handle(Event::Replayed { group: replay.group, entries });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GAP_BYTES_MAX, SPAN_BYTES_MAX, span};
+    use engine_core::journal::{Extent, SegmentId};
+    use raft::entry::LogId;
+    use raft::ids::GroupId;
+
+    fn extent(segment: u64, offset: u64, length: usize) -> Extent {
+        Extent { group: GroupId(1), segment: SegmentId(segment), offset, length, id: LogId::default() }
+    }
+
+    #[test]
+    fn neighbours_are_read_at_once_and_nobody_else() {
+        let gap = GAP_BYTES_MAX;
+        assert_eq!(span(&[extent(1, 100, 50)]), (1, 50));
+        assert_eq!(span(&[extent(1, 100, 50), extent(1, 150, 50), extent(1, 200 + gap, 50)]), (3, 150 + gap as usize));
+        assert_eq!(span(&[extent(1, 100, 50), extent(1, 151 + gap, 50)]), (1, 50), "too far");
+        assert_eq!(span(&[extent(1, 100, 50), extent(2, 150, 50)]), (1, 50), "another segment");
+        assert_eq!(span(&[extent(2, 100, 50), extent(2, 40, 50)]), (1, 50), "a recycled place before it");
+        let large = SPAN_BYTES_MAX as usize;
+        assert_eq!(span(&[extent(1, 0, 2 * large), extent(1, 2 * large as u64, 1)]), (1, 2 * large));
+        assert_eq!(span(&[extent(1, 0, large), extent(1, large as u64, 1)]), (1, large));
     }
 }
