@@ -32,6 +32,8 @@ pub struct Options {
     pub movable_clocks: bool,
     /// The most descriptors a node may have.
     pub descriptors_max: Option<u64>,
+    /// How large the disk of a node is; 0 for one that holds what most tests write.
+    pub disk_bytes: u64,
 }
 
 /// One node.
@@ -81,7 +83,7 @@ impl Cluster {
         let mut cluster = Cluster { nodes: Vec::new(), network, power: Ok(()), janitor };
         for (position, (room, address)) in rooms.into_iter().zip(addresses).enumerate() {
             let name = format!("n{}", position + 1);
-            let disk = Disk::make(&stage.directory, &name)?;
+            let disk = Disk::make(&stage.directory, &name, options.disk_bytes)?;
             if position == 0 {
                 cluster.power = disk.can_lose_power();
             }

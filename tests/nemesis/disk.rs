@@ -35,13 +35,13 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes an image in `directory`, with a file system, and mounts it.
-    pub fn make(directory: &Path, name: &str) -> Result<Disk, String> {
+    /// Makes an image of `bytes` bytes (0: as most tests need) in `directory`, with a file system, and mounts it.
+    pub fn make(directory: &Path, name: &str, bytes: u64) -> Result<Disk, String> {
         let image = directory.join(format!("{name}.image"));
         let path = directory.join(name);
         std::fs::create_dir(&path).map_err(|error| error.to_string())?;
         let file = File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(BYTES).map_err(|error| error.to_string())?;
+        file.set_len(if bytes == 0 { BYTES } else { bytes }).map_err(|error| error.to_string())?;
         run("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "nodiscard", text(&image)])?;
         let ballast = path.join("ballast");
         let disk = Disk { path, image, ballast, stalling: None };

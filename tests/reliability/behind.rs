@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{eventually, kvctl, until};
-use crate::nemesis::cluster::Cluster;
+use crate::nemesis::cluster::{Cluster, Options};
 use crate::nemesis::elections;
 use crate::nemesis::stage::{run_with_input, skip};
 use crate::writer::Writer;
@@ -33,7 +33,8 @@ fn a_follower_far_behind_catches_up_although_its_snapshots_are_interrupted() {
         if is_long() { "raft.snapshot_rate=512KiB" } else { "raft.snapshot_rate=1MiB" },
         "store.wal_size_limit=32MiB",
     ];
-    on_cluster("behind", settings(&with), |_, mut cluster| {
+    let options = Options { disk_bytes: 2 << 30, ..settings(&with) };
+    on_cluster("behind", options, |_, mut cluster| {
         let reject = |cluster: &Cluster| cluster.nodes[AWAY].room.run(|| run_with_input("nft", &["-f", "-"], REJECT));
         let accept = |cluster: &Cluster| cluster.nodes[AWAY].room.run(|| run_with_input("nft", &["-f", "-"], ACCEPT));
         if let Err(why) = reject(&cluster).and_then(|()| accept(&cluster)) {
@@ -73,6 +74,7 @@ fn a_follower_far_behind_catches_up_although_its_snapshots_are_interrupted() {
                 if over {
                     break;
                 }
+                std::thread::sleep(Duration::from_millis(1200)); // how long a connection lasts: some chunks come through
                 let lost = told(&cluster, LOST);
                 reject(&cluster).expect("connections are refused");
                 // It may have come to its end just now: then the next one is interrupted.
@@ -86,10 +88,12 @@ fn a_follower_far_behind_catches_up_although_its_snapshots_are_interrupted() {
         let took = started.elapsed();
         writer.wait_for_more(200, PATIENCE);
         let written = writer.stop();
+        let resumed = told(&cluster, "a snapshot's sending is resumed");
         println!(
-            "{lacking} entries behind, {cuts} interruptions, {} resumed: caught up in {took:.1?}; {during:.0} writes/s, {before:.0} before",
-            told(&cluster, "a snapshot's sending is resumed"),
+            "{lacking} entries behind, {cuts} interruptions, {resumed} resumed: caught up in {took:.1?}; \
+             {during:.0} writes/s, {before:.0} before",
         );
+        assert!(!is_long() || resumed > 0, "every snapshot began anew");
         assert_replicas_agree(&cluster);
         for written in [first_written, written] {
             written.assert_all_there(&[cluster.nodes[AWAY].address.clone()]);
