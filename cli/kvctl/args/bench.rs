@@ -34,6 +34,9 @@ pub struct BenchLoad {
     /// Library clients to write with; each holds one connection to a core
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub connections: u32,
+    /// Threads that the library clients are spread over [default: one for each CPU]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub threads: Option<u32>,
     /// Requests that each of them keeps under way
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub depth: u32,
@@ -86,6 +89,9 @@ pub struct BenchWork {
     /// Library clients that the clients are spread over; each holds one connection to a core
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub connections: u32,
+    /// Threads that the library clients are spread over [default: one for each CPU]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub threads: Option<u32>,
     /// Requests that each client keeps under way
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub depth: u32,

@@ -1,7 +1,8 @@
 //! The blocking client: the core over non-blocking sockets of the standard library and poll(2), on the caller's thread.
 //!
 //! There is no thread of its own: the client lives while one of its methods runs. One request at a time with
-//! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`].
+//! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`]; many clients
+//! on one thread with [`poll_together`].
 //! Host names are resolved anew at every connect; every address of a name is tried.
 
 use super::connection::Effect;
@@ -9,7 +10,7 @@ use super::core::Core;
 use super::error::ClientError;
 use super::options::ClientOptions;
 use super::request::{Answer, CasResult, Checksum, Completion, Page, Request, RequestId, ScanOptions, Target};
-use super::sockets::Sockets;
+use super::sockets::{Sockets, wait_for};
 use engine_core::command::{BatchOperation, ClientId, Operation};
 use engine_core::placement::map::ClusterMap;
 use raft::ids::GroupId;
@@ -194,8 +195,20 @@ impl Client {
         &self.endpoints
     }
 
+    /// Completions that are there already, as [`Client::poll`] gives them.
+    pub fn completed(&mut self) -> Vec<Completion> {
+        self.completions.drain(..).collect()
+    }
+
     /// One turn: carries out what the core wants, sends, waits for the network until `until` at most, receives.
     fn turn(&mut self, until: Duration) {
+        let wait = self.begin_turn(until);
+        self.sockets.wait_and_receive(&mut self.core, wait, self.started);
+        self.end_turn();
+    }
+
+    /// What comes before the wait, and how long that may be.
+    fn begin_turn(&mut self, until: Duration) -> Duration {
         let now = self.started.elapsed();
         self.core.tick(now);
         self.connect_and_close(now);
@@ -203,8 +216,10 @@ impl Client {
         self.sockets.send(&mut self.core, now);
         let wakeup = self.core.next_wakeup().unwrap_or(Duration::MAX).min(until);
         // What is done already is not kept waiting; the network still gets its look.
-        let wait = if self.completions.is_empty() { wakeup.saturating_sub(now) } else { Duration::ZERO };
-        self.sockets.wait_and_receive(&mut self.core, wait, self.started);
+        if self.completions.is_empty() { wakeup.saturating_sub(now) } else { Duration::ZERO }
+    }
+
+    fn end_turn(&mut self) {
         let now = self.started.elapsed();
         self.core.tick(now);
         self.connect_and_close(now);
@@ -234,6 +249,31 @@ impl Client {
     pub(super) fn keep(&mut self, others: Vec<Completion>, abandoned: BTreeSet<RequestId>) {
         self.completions.extend(others);
         self.abandoned.extend(abandoned);
+    }
+}
+
+/// Moves many clients on, waiting up to `timeout` for the first of them that hears something; each then has its
+/// completions in [`Client::completed`]. One wait for all of them, where a thread for each would wake for each.
+pub fn poll_together(clients: &mut [&mut Client], timeout: Duration) {
+    let mut wait = timeout;
+    for client in &mut *clients {
+        let until = client.started.elapsed().saturating_add(timeout);
+        wait = wait.min(client.begin_turn(until));
+    }
+    let mut watched = Vec::new();
+    for client in &*clients {
+        client.sockets.watch(&mut watched);
+    }
+    let ready = wait_for(&mut watched, wait);
+    let mut ready = ready.as_slice();
+    for client in clients {
+        let (own, others) = ready.split_at(client.sockets.len().min(ready.len()));
+        ready = others;
+        // Who heard nothing has nothing to do before its next turn begins.
+        if own.iter().any(|flags| !flags.is_empty()) {
+            client.sockets.receive(&mut client.core, own, client.started);
+            client.end_turn();
+        }
     }
 }
 

@@ -57,25 +57,33 @@ impl Sockets {
 
     /// Waits up to `wait` for the network, receives what has come, sends where there is room again.
     pub(super) fn wait_and_receive(&mut self, core: &mut Core, wait: Duration, started: Instant) {
+        let mut watched = Vec::with_capacity(self.open.len());
+        self.watch(&mut watched);
+        let ready = wait_for(&mut watched, wait);
+        self.receive(core, &ready, started);
+    }
+
+    /// Adds what it waits for on each socket.
+    pub(super) fn watch<'a>(&'a self, watched: &mut Vec<PollFd<'a>>) {
         let flags = |open: &Open| match (&open.connecting, open.full) {
             (Some(_), _) => PollFlags::OUT,
             (None, true) => PollFlags::IN | PollFlags::OUT,
             (None, false) => PollFlags::IN,
         };
-        let mut polled: Vec<PollFd<'_>> = self.open.iter().map(|open| PollFd::new(&open.socket, flags(open))).collect();
-        // Without a next moment (no request in flight) a caller still gets its turn back.
-        let wait = wait.min(Duration::from_secs(60));
-        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        match poll(&mut polled, Some(&timeout)) {
-            Ok(0) | Err(Errno::INTR) => return,
-            Ok(_) => {}
-            Err(error) => panic!("poll of {} sockets: {error}", polled.len()),
-        }
-        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        watched.extend(self.open.iter().map(|open| PollFd::new(&open.socket, flags(open))));
+    }
+
+    /// How many sockets [`Sockets::watch`] adds.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Receives what has come and sends where there is room again. `ready` says what [`wait_for`] has seen of each socket.
+    pub(super) fn receive(&mut self, core: &mut Core, ready: &[PollFlags], started: Instant) {
         let now = started.elapsed();
-        let mut ready = ready.into_iter();
+        let mut ready = ready.iter();
         self.open.retain_mut(|open| {
-            let ready = ready.next().unwrap_or(PollFlags::empty());
+            let ready = ready.next().copied().unwrap_or(PollFlags::empty());
             if ready.is_empty() {
                 return true;
             }
@@ -90,6 +98,18 @@ impl Sockets {
             }
             !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) || receive_one(open, core, now)
         });
+    }
+}
+
+/// Waits up to `wait` for any of `watched`, and says what has happened to each.
+pub(super) fn wait_for(watched: &mut [PollFd<'_>], wait: Duration) -> Vec<PollFlags> {
+    // Without a next moment (no request in flight) a caller still gets its turn back.
+    let wait = wait.min(Duration::from_secs(60));
+    let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+    match poll(watched, Some(&timeout)) {
+        Ok(0) | Err(Errno::INTR) => Vec::new(),
+        Ok(_) => watched.iter().map(PollFd::revents).collect(),
+        Err(error) => panic!("poll of {} sockets: {error}", watched.len()),
     }
 }
 

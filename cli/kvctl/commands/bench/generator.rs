@@ -1,6 +1,6 @@
-//! One thread of a run: a library client, the requests it has under way, and what became of them.
+//! What one library client does in a run: the requests it has under way, and what became of them. A thread runs many.
 //!
-//! In a closed loop a request leaves as soon as one of the thread's clients has its answer, so the load is the same as
+//! In a closed loop a request leaves as soon as one of the clients has its answer, so the load is the same as
 //! with a thread for each client. In an open loop a request leaves when it is due, if a client is free, and its latency
 //! counts from the moment it was due.
 
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use engine_core::command::Operation;
-use net::client::blocking::Client;
+use net::client::blocking::{Client, poll_together};
 use net::client::{Answer, CasResult, ClientError, Completion, Request, RequestId, ScanOptions};
 
 use super::arrivals::Arrivals;
@@ -123,34 +123,9 @@ impl<'a> Generator<'a> {
         self.pulse = pulse;
     }
 
-    /// Runs to the end. What is still under way then is answered before the connection goes, so that the next run
-    /// starts clean.
-    pub fn run(mut self) -> (FiguresByKind, Strain) {
-        if matches!(self.pace, Pace::Open { .. }) {
-            // Waits end on time, not up to 50 us behind it. Where this is refused they end a little late.
-            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        }
-        let mut counting: Option<(Instant, Option<ThreadTime>)> = None;
-        loop {
-            let now = Instant::now();
-            if self.window.is_over(now) || self.exhausted {
-                break;
-            }
-            if counting.is_none() && now >= self.window.from {
-                counting = Some((now, ThreadTime::now()));
-            }
-            let wait = self.send(now);
-            self.complete(wait);
-        }
-        if let Some((since, before)) = counting {
-            let used = before.zip(ThreadTime::now()).map(|(before, after)| after.since(before));
-            self.strain.add(&Strain::of_thread(used, since.elapsed()));
-        }
-        while !self.under_way.is_empty() {
-            self.complete(POLL);
-        }
-        self.count_what_is_behind();
-        (self.figures, self.strain)
+    /// Whether nothing more is to be sent.
+    fn is_over(&self, now: Instant) -> bool {
+        self.exhausted || self.window.is_over(now)
     }
 
     /// Sends what is due and there is room for, and gives back how long to wait for answers.
@@ -228,10 +203,9 @@ impl<'a> Generator<'a> {
         self.value.clone()
     }
 
-    fn complete(&mut self, wait: Duration) {
-        let completions = self.client.poll(wait);
+    fn complete(&mut self) {
         let now = Instant::now();
-        for Completion { id, result } in completions {
+        for Completion { id, result } in self.client.completed() {
             let Some(mut flight) = self.under_way.remove(&id) else { continue };
             match result {
                 Ok(Answer::Value(value)) if flight.task.kind.reads_first() && flight.read.is_none() => {
@@ -271,6 +245,54 @@ impl<'a> Generator<'a> {
             }
         }
     }
+}
+
+/// Runs all of `generators`, of one run, to the end on this thread. What is still under way then is answered before the
+/// connections go, so that the next run starts clean.
+pub fn run(mut generators: Vec<Generator<'_>>) -> (FiguresByKind, Strain) {
+    if generators.iter().any(|generator| matches!(generator.pace, Pace::Open { .. })) {
+        // Waits end on time, not up to 50 us behind it. Where this is refused they end a little late.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    }
+    let mut counting: Option<(Instant, Option<ThreadTime>)> = None;
+    loop {
+        let now = Instant::now();
+        if counting.is_none() && generators.iter().any(|generator| generator.window.counts(now)) {
+            counting = Some((now, ThreadTime::now()));
+        }
+        let mut wait = POLL;
+        let mut over = true;
+        for generator in generators.iter_mut().filter(|generator| !generator.is_over(now)) {
+            over = false;
+            wait = wait.min(generator.send(now));
+        }
+        if over {
+            break;
+        }
+        complete(&mut generators, wait);
+    }
+    let mut figures = FiguresByKind::of(&[]);
+    let mut strain = Strain::default();
+    if let Some((since, before)) = counting {
+        let used = before.zip(ThreadTime::now()).map(|(before, after)| after.since(before));
+        strain.add(&Strain::of_thread(used, since.elapsed()));
+    }
+    while generators.iter().any(|generator| !generator.under_way.is_empty()) {
+        complete(&mut generators, POLL);
+    }
+    for mut generator in generators {
+        generator.count_what_is_behind();
+        figures.add(&generator.figures);
+        strain.add(&generator.strain);
+    }
+    (figures, strain)
+}
+
+/// Waits up to `wait` for answers to any of them.
+fn complete(generators: &mut [Generator<'_>], wait: Duration) {
+    let mut clients: Vec<&mut Client> = generators.iter_mut().map(|generator| &mut generator.client).collect();
+    poll_together(&mut clients, wait);
+    generators.iter_mut().for_each(Generator::complete);
 }
 
 /// Whether the answer is what was looked for; else it is a miss.

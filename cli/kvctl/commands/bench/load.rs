@@ -7,9 +7,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::figures::FiguresByKind;
-use super::generator::{Generator, Pace, Window};
+use super::generator::{self, Generator, Pace, Window};
 use super::live::Live;
-use super::run::{gathered, seed};
+use super::run::{gathered, parts, seed, threads};
 use super::strain::Strain;
 use super::workload::{Kind, Tasks};
 use crate::args::{BenchLoad, Globals};
@@ -22,19 +22,24 @@ pub fn load(globals: &Globals, load: &BenchLoad) -> Result<Answer, Failure> {
     let live = Live::new("load", Some(load.keys));
     let begun = Instant::now();
     let results: Vec<Result<(FiguresByKind, Strain), Failure>> = thread::scope(|scope| {
-        let one = |i: u32| {
-            let pulse = live.as_ref().map(Live::pulse);
+        let one = |mine: Range<u32>| {
+            let live = live.as_ref();
+            let pulses: Vec<_> = mine.clone().map(|_| live.map(Live::pulse)).collect();
             scope.spawn(move || {
-                let tasks = Tasks::Each(part(load.keys, connections, i));
                 let window = Window { from: begun, to: None };
-                let (client, depth) = (connect(globals)?, load.depth as usize);
-                let mut generator =
-                    Generator::new(client, tasks, Pace::Closed, window, depth, load.value_size, seed(i));
-                generator.report_to(pulse);
-                Ok(generator.run())
+                let make = |(i, pulse)| {
+                    let tasks = Tasks::Each(part(load.keys, connections, i));
+                    let (client, depth) = (connect(globals)?, load.depth as usize);
+                    let mut generator =
+                        Generator::new(client, tasks, Pace::Closed, window, depth, load.value_size, seed(i));
+                    generator.report_to(pulse);
+                    Ok(generator)
+                };
+                let generators: Result<Vec<Generator<'_>>, Failure> = mine.zip(pulses).map(make).collect();
+                Ok(generator::run(generators?))
             })
         };
-        let threads: Vec<_> = (0..connections).map(one).collect();
+        let threads: Vec<_> = parts(connections, threads(load.threads, connections)).map(one).collect();
         if let Some(live) = live {
             live.draw();
         }

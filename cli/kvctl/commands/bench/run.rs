@@ -1,5 +1,6 @@
-//! `bench run`: a thread for each library client, all counting over the same time.
+//! `bench run`: library clients on a few threads, all counting over the same time.
 
+use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::arrivals::Arrivals;
 use super::figures::FiguresByKind;
-use super::generator::{Generator, Pace, Window};
+use super::generator::{self, Generator, Pace, Window};
 use super::keys::Population;
 use super::live::Live;
 use super::random::Random;
@@ -48,6 +49,7 @@ pub struct Load<'a> {
     offered: Option<Offered>,
     clients: u32,
     connections: u32,
+    threads: u32,
     value_bytes: u32,
 }
 
@@ -56,11 +58,13 @@ impl<'a> Load<'a> {
     pub fn of(work: &'a BenchWork, offered: Option<Offered>) -> Result<Load<'a>, Failure> {
         let clients = work.clients.unwrap_or(if offered.is_some() { CLIENTS_OPEN } else { CLIENTS_CLOSED });
         let value_bytes = if work.workload.is_ycsb() { VALUE_BYTES_YCSB } else { VALUE_BYTES };
+        let connections = work.connections.min(clients);
         Ok(Load {
             mix: Mix::of(work)?,
             offered,
             clients,
-            connections: work.connections.min(clients),
+            connections,
+            threads: threads(work.threads, connections),
             value_bytes: work.value_size.unwrap_or(value_bytes),
             work,
         })
@@ -69,7 +73,8 @@ impl<'a> Load<'a> {
     /// The same in closed loop with the clients of an open one.
     pub fn of_closed_with_many(work: &'a BenchWork) -> Result<Load<'a>, Failure> {
         let clients = work.clients.unwrap_or(CLIENTS_OPEN);
-        Ok(Load { clients, connections: work.connections.min(clients), ..Load::of(work, None)? })
+        let connections = work.connections.min(clients);
+        Ok(Load { clients, connections, threads: threads(work.threads, connections), ..Load::of(work, None)? })
     }
 
     /// Runs it, with `title` on the progress line.
@@ -77,29 +82,34 @@ impl<'a> Load<'a> {
         let population = Population::new(self.work.keys);
         let chooser = self.mix.chooser(self.work.keys);
         // Nobody starts before all are ready: a cluster that cannot be reached is an error, not a result.
-        let ready = Barrier::new(self.connections as usize);
+        let ready = Barrier::new(self.threads as usize);
         let live = Live::new(title, None);
         let results: Vec<Result<(FiguresByKind, Strain), Failure>> = thread::scope(|scope| {
-            let one = |i: u32| {
-                let (chooser, pulse) = (chooser.clone(), live.as_ref().map(Live::pulse));
+            let one = |mine: Range<u32>| {
+                let (chooser, live) = (chooser.clone(), live.as_ref());
+                let pulses: Vec<_> = mine.clone().map(|_| live.map(Live::pulse)).collect();
                 let (ready, population) = (&ready, &population);
                 scope.spawn(move || {
-                    let client = connect(globals);
+                    let clients: Result<Vec<_>, Failure> = mine.clone().map(|_| connect(globals)).collect();
                     ready.wait();
                     let begun = Instant::now();
-                    let random = Random::new(seed(i));
-                    let tasks = Tasks::Mixed { mix: &self.mix, chooser, population, random };
-                    let under_way_max = share(self.clients, self.connections, i) as usize * self.work.depth as usize;
                     let from = begun + self.work.warmup;
                     let window = Window { from, to: Some(from + self.work.duration) };
-                    let pace = self.pace(begun, i);
-                    let mut generator =
-                        Generator::new(client?, tasks, pace, window, under_way_max, self.value_bytes, !seed(i));
-                    generator.report_to(pulse);
-                    Ok(generator.run())
+                    let make = |((i, client), pulse)| {
+                        let random = Random::new(seed(i));
+                        let tasks = Tasks::Mixed { mix: &self.mix, chooser: chooser.clone(), population, random };
+                        let under_way_max =
+                            share(self.clients, self.connections, i) as usize * self.work.depth as usize;
+                        let pace = self.pace(begun, i);
+                        let mut generator =
+                            Generator::new(client, tasks, pace, window, under_way_max, self.value_bytes, !seed(i));
+                        generator.report_to(pulse);
+                        generator
+                    };
+                    Ok(generator::run(mine.zip(clients?).zip(pulses).map(make).collect()))
                 })
             };
-            let threads: Vec<_> = (0..self.connections).map(one).collect();
+            let threads: Vec<_> = parts(self.connections, self.threads).map(one).collect();
             if let Some(live) = live {
                 live.draw();
             }
@@ -126,6 +136,7 @@ impl<'a> Load<'a> {
             "loop": "closed",
             "clients": self.clients,
             "connections": self.connections,
+            "threads": self.threads,
             "depth": work.depth,
             "value_size": self.value_bytes,
             "keys": work.keys,
@@ -159,6 +170,18 @@ pub fn gathered(
     Ok(Outcome { figures, strain, measured })
 }
 
+/// How many threads carry `connections` library clients: as many as were asked for, or one for each CPU.
+pub fn threads(asked: Option<u32>, connections: u32) -> u32 {
+    let cpus = || thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    asked.unwrap_or_else(cpus).clamp(1, connections)
+}
+
+/// The numbers `0..all` in `count` parts, each for one thread.
+pub fn parts(all: u32, count: u32) -> impl Iterator<Item = Range<u32>> {
+    let bound = move |i: u32| (u64::from(all) * u64::from(i) / u64::from(count)) as u32;
+    (0..count).map(move |i| bound(i)..bound(i + 1))
+}
+
 /// How many of `clients` the library client number `i` of `connections` carries.
 fn share(clients: u32, connections: u32, i: u32) -> u32 {
     clients / connections + u32::from(i < clients % connections)
@@ -172,6 +195,16 @@ pub fn seed(thread: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_connection_has_one_thread() {
+        for (all, count) in [(1, 1), (16, 2), (5, 3), (7, 7)] {
+            let parts: Vec<Range<u32>> = parts(all, count).collect();
+            assert_eq!(parts.iter().flat_map(Range::clone).collect::<Vec<_>>(), (0..all).collect::<Vec<_>>());
+            assert!(parts.len() == count as usize && parts.iter().all(|part| !part.is_empty()));
+        }
+        assert_eq!((threads(Some(9), 4), threads(Some(0), 4), threads(Some(2), 4)), (4, 1, 2));
+    }
 
     #[test]
     fn clients_are_spread_evenly_over_connections() {

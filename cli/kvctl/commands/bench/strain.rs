@@ -95,7 +95,7 @@ impl Strain {
             && wanting > SHARE_MAX
         {
             let why = if running > SHARE_MAX {
-                "more --connections give it more threads"
+                "more --threads would help where CPUs are free"
             } else {
                 "it shares its CPUs with others that are as busy"
             };
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!((all.threads, all.cpu), (3, Duration::from_millis(1_250)));
         let warnings = all.warnings();
         assert!(warnings.len() == 1 && warnings[0].contains("busy 95 %"), "{warnings:?}");
-        assert!(warnings[0].contains("more --connections"), "{warnings:?}");
+        assert!(warnings[0].contains("more --threads"), "{warnings:?}");
     }
 
     #[test]

@@ -166,6 +166,7 @@ mod tests {
             workload,
             clients: None,
             connections: 1,
+            threads: None,
             depth: 1,
             value_size: None,
             keys: 1_000,
