@@ -62,7 +62,7 @@ fn enter(directory: &Path) -> Result<(), String> {
     let unshared = unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::NEWNET) };
     unshared.map_err(|error| format!("no namespaces: {error}"))?;
     run("mount", &["--make-rprivate", "/"])?;
-    run("mount", &["-t", "tmpfs", "-o", "size=2g", "nemesis", text(directory)])?;
+    run("mount", &["-t", "tmpfs", "-o", "size=6g", "nemesis", text(directory)])?;
     run("ip", &["link", "set", "lo", "up"])?;
     Ok(())
 }

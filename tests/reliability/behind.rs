@@ -33,7 +33,7 @@ fn a_follower_far_behind_catches_up_although_its_snapshots_are_interrupted() {
         if is_long() { "raft.snapshot_rate=512KiB" } else { "raft.snapshot_rate=1MiB" },
         "store.wal_size_limit=32MiB",
     ];
-    let options = Options { disk_bytes: 2 << 30, ..settings(&with) };
+    let options = Options { disk_bytes: 3 << 29, ..settings(&with) };
     on_cluster("behind", options, |_, mut cluster| {
         let reject = |cluster: &Cluster| cluster.nodes[AWAY].room.run(|| run_with_input("nft", &["-f", "-"], REJECT));
         let accept = |cluster: &Cluster| cluster.nodes[AWAY].room.run(|| run_with_input("nft", &["-f", "-"], ACCEPT));

@@ -35,7 +35,7 @@ fn four_times_too_much_is_bounded_and_forgotten_at_once() {
     let group = format!("limits.group_uncommitted_bytes={GROUP_BYTES}");
     let connection = format!("limits.connection_inflight_bytes={GROUP_BYTES}");
     let with = settings(&[&core, &unapplied, &peers, &group, &connection, "store.wal_size_limit=32MiB"]);
-    on_cluster("overload", Options { disk_bytes: 2 << 30, ..with }, |_, cluster| {
+    on_cluster("overload", Options { disk_bytes: 3 << 29, ..with }, |_, cluster| {
         cluster.wait_settled();
         let long = format!("{}s", repeat(3, 20));
         let calm = |cluster: &Cluster| {
