@@ -80,6 +80,8 @@ pub struct Raft {
     /// Bytes per second of snapshots that one core sends.
     #[serde(with = "units::bytes")]
     pub snapshot_rate: u64,
+    /// Whether a leader answers reads without asking the others for as long as none of them can have elected somebody else.
+    pub leases: bool,
     /// AppendEntries messages on their way to one follower of one group.
     pub inflight_messages: u32,
     /// Bytes of entries on their way to one follower of one group.
@@ -195,6 +197,7 @@ impl Default for Raft {
             snapshot_entries: 10_000,
             snapshot_log_bytes: 64 * MIB,
             snapshot_rate: 64 * MIB,
+            leases: false,
             inflight_messages: 256,
             inflight_bytes: 8 * MIB,
             append_bytes: 256 * KIB,

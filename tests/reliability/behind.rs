@@ -30,7 +30,7 @@ fn a_follower_far_behind_catches_up_although_its_snapshots_are_interrupted() {
     let with = [
         // At the pace of the writers, eight times this must last as long as an interrupted snapshot.
         if is_long() { "raft.snapshot_entries=10000" } else { "raft.snapshot_entries=3000" },
-        if is_long() { "raft.snapshot_rate=512KiB" } else { "raft.snapshot_rate=1MiB" },
+        if is_long() { "raft.snapshot_rate=2MiB" } else { "raft.snapshot_rate=1MiB" },
         "store.wal_size_limit=32MiB",
     ];
     let options = Options { disk_bytes: 3 << 29, ..settings(&with) };
@@ -74,7 +74,7 @@ fn a_follower_far_behind_catches_up_although_its_snapshots_are_interrupted() {
                 if over {
                     break;
                 }
-                std::thread::sleep(Duration::from_millis(1200)); // how long a connection lasts: some chunks come through
+                std::thread::sleep(Duration::from_millis(400)); // how long a connection lasts: some chunks come through
                 let lost = told(&cluster, LOST);
                 reject(&cluster).expect("connections are refused");
                 // It may have come to its end just now: then the next one is interrupted.

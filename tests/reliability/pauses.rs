@@ -11,14 +11,23 @@ use crate::harness::eventually;
 use crate::nemesis::cluster::{Cluster, Options};
 use crate::nemesis::elections;
 use crate::nemesis::wire::Wire;
-use crate::{PATIENCE, on_cluster, repeat};
+use crate::{PATIENCE, on_cluster, repeat, settings};
 
 /// How long a leader that was paused may take to say something.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_leader_that_was_paused_gives_no_stale_read() {
-    on_cluster("pauses", Options::default(), |_, cluster| {
+    pause_leaders("pauses", Options::default());
+}
+
+#[test]
+fn a_leader_with_a_lease_that_was_paused_gives_no_stale_read() {
+    pause_leaders("pauses-leases", settings(&["raft.leases=true"]));
+}
+
+fn pause_leaders(name: &str, options: Options) {
+    on_cluster(name, options, |_, cluster| {
         let mut client = cluster.client(PATIENCE);
         let ring = client.map().expect("a map").ring();
         let (mut refused, mut fresh) = (0, 0);

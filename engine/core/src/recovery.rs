@@ -126,6 +126,7 @@ pub fn start(
         let log = position.map(|position| logs.swap_remove(position));
         let held = stored.iter().find(|held| held.group == group && held.replica == replica);
         let never_ran = !place.created && held.is_none_or(|held| held.applied.index == Index(0));
+        let new = log.is_none() && never_ran;
         let (restored, serving, finding) = match log {
             Some(log) => {
                 if held.is_none() {
@@ -149,7 +150,7 @@ pub fn start(
             None => (nothing(), Serving::Amnesiac, Some(Finding::LogGone)),
         };
         starts.findings.extend(finding.map(|finding| (group, finding)));
-        starts.groups.push(GroupStart { group, replica, restored, serving, preferred: entry.replicas[0] });
+        starts.groups.push(GroupStart { group, replica, restored, serving, preferred: entry.replicas[0], new });
     }
     Ok(starts)
 }

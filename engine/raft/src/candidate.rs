@@ -82,7 +82,7 @@ impl Replica {
             VoteResult::Pending => {}
             // While it asked, a snapshot may have shown that its removal is committed, or the host may have
             // taken back its leave to stand.
-            VoteResult::Won if !self.can_lead() => {
+            VoteResult::Won if !self.can_lead() || self.is_loyal() => {
                 self.change_role(Become::Follower { term: self.hard_state.term, leader: None }, ready);
             }
             VoteResult::Won => {
@@ -100,10 +100,11 @@ impl Replica {
     ///
     /// A replica that is no voter in its own log answers, too: it may have been made one by an entry it
     /// lacks. Whether the vote counts, the candidate's membership decides.
-    pub(crate) fn on_vote(&mut self, from: ReplicaId, last: LogId, ready: &mut Ready) {
+    pub(crate) fn on_vote(&mut self, from: ReplicaId, last: LogId, transfer: bool, ready: &mut Ready) {
         let free = match self.hard_state.vote {
             Some(vote) => vote == from,
-            None => self.leader().is_none(),
+            // A leader of an earlier term may still rest on what this replica has confirmed (rule 10).
+            None => self.leader().is_none() && (transfer || !self.is_loyal()),
         };
         let granted = free && last >= self.log.last();
         let reply = self.message(from, Body::VoteReply { granted });

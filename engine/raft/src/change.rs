@@ -156,6 +156,7 @@ impl Replica {
         let to = transfer.to;
         if !transfer.told && leader.peers.get(&to).is_some_and(|peer| peer.matched == last) {
             transfer.told = true;
+            leader.lease.give_up();
             ready.send.push(self.message(to, Body::TimeoutNow));
         }
     }

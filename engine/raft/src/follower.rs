@@ -11,8 +11,6 @@ use crate::replica::{Become, Replica, State};
 #[derive(Debug, Default)]
 pub(crate) struct Follower {
     pub(crate) leader: Option<ReplicaId>,
-    /// The tick at which the leader was last heard.
-    pub(crate) heard: u64,
     /// The highest index that every member holds durably, as the leader of this term told.
     pub(crate) settled: Index,
 }
@@ -20,25 +18,30 @@ pub(crate) struct Follower {
 impl Replica {
     /// A message of the present term that only its leader sends. False if it is not to be believed.
     pub(crate) fn follow(&mut self, from: ReplicaId, ready: &mut Ready) -> bool {
-        let now = self.timeouts.now();
-        match &mut self.state {
+        match &self.state {
             State::Leader(_) => {
                 self.anomalies.second_leaders += 1;
                 return false;
             }
-            State::Follower(Follower { leader: Some(leader), heard, .. }) => {
+            State::Follower(Follower { leader: Some(leader), .. }) => {
                 if *leader != from {
                     self.anomalies.second_leaders += 1;
                     return false;
                 }
-                *heard = now;
             }
             State::Follower(_) | State::PreCandidate(_) | State::Candidate(_) => {
                 self.change_role(Become::Follower { term: self.hard_state.term, leader: Some(from) }, ready);
             }
         }
-        self.timeouts.heard_leader();
+        self.hear_leader();
         true
+    }
+
+    /// The leader that this replica follows lives, and will find it loyal for a while (rule 10). The host says so too, when it
+    /// confirms to that leader that it [`Replica::follows`].
+    pub fn hear_leader(&mut self) {
+        self.loyal_since = Some(self.timeouts.now());
+        self.timeouts.heard_leader();
     }
 
     /// AppendEntries (paper section 5.3).

@@ -5,6 +5,7 @@
 use crate::change::Transfer;
 use crate::entry::{EntryKind, LogId};
 use crate::ids::{Index, ReplicaId};
+use crate::lease::Lease;
 use crate::membership::Membership;
 use crate::message::{Body, Message};
 use crate::progress::{Flow, Progress};
@@ -22,6 +23,7 @@ use std::rc::Rc;
 pub(crate) struct Leader {
     pub(crate) peers: BTreeMap<ReplicaId, Progress>,
     pub(crate) reads: Reads,
+    pub(crate) lease: Lease,
     pub(crate) transfer: Option<Transfer>,
     /// Bytes of entries that wait for their commit.
     pub(crate) uncommitted_bytes: usize,
@@ -61,6 +63,7 @@ impl Leader {
         Leader {
             peers: BTreeMap::new(),
             reads: Reads::default(),
+            lease: Lease::default(),
             transfer: None,
             uncommitted_bytes: 0,
             beat: now,
@@ -119,14 +122,19 @@ impl Replica {
         }
     }
 
-    pub(crate) fn begin_read_round(&mut self, ready: &mut Ready) {
+    pub(crate) fn begin_read_round(&mut self, now: u64, ready: &mut Ready) {
         // Until an entry of this term is committed, the commit index may lag what a former leader acknowledged (rule 8).
         if !self.has_committed_in_term() {
             return;
         }
         let (from, term) = (self.options.id, self.hard_state.term);
+        let leases = self.options.lease > 0 && now > 0;
         let State::Leader(leader) = &mut self.state else { return };
+        if leases && leader.lease.holds(now) {
+            leader.reads.confirm_waiting(self.log.commit(), ready);
+        }
         if leader.reads.begin_round(self.log.commit()) {
+            leader.lease.begin(leader.reads.round());
             // Should question or answer be lost: every heartbeat carries the newest round, too.
             let body = Body::Ask { round: leader.reads.round() };
             ready.send.extend(leader.peers.keys().map(|&to| Message { from, to, term, body: body.clone() }));
@@ -134,12 +142,21 @@ impl Replica {
         }
     }
 
+    /// A round that began in this turn is sent after `now`. One that began in a turn without a clock counts for no lease.
+    pub(crate) fn stamp_round(&mut self, now: u64) {
+        if let State::Leader(leader) = &mut self.state {
+            leader.lease.stamp(now);
+        }
+    }
+
     fn confirm_reads(&mut self, ready: &mut Ready) {
         let own = self.options.id;
         let State::Leader(leader) = &mut self.state else { return };
-        let Leader { peers, reads, .. } = &mut **leader;
+        let Leader { peers, reads, lease, .. } = &mut **leader;
         let round_of = |id| if id == own { u64::MAX } else { peers.get(&id).map_or(0, |peer| peer.round) };
-        reads.confirm(quorum::reached_by_quorum(self.memberships.current(), &round_of), ready);
+        let round = quorum::reached_by_quorum(self.memberships.current(), &round_of);
+        reads.confirm(round, ready);
+        lease.confirmed(round, self.options.lease);
     }
 
     pub(crate) fn on_heartbeat_reply(&mut self, from: ReplicaId, round: u64, ready: &mut Ready) {
@@ -222,6 +239,10 @@ impl Replica {
         let settled = self.settled();
         let State::Leader(leader) = &mut self.state else { return };
         leader.beat = self.timeouts.now();
+        // A lease is renewed by the answers to a fresh round.
+        if self.options.lease > 0 {
+            leader.lease.begin(leader.reads.next_round());
+        }
         let round = leader.reads.round();
         for (&to, peer) in &leader.peers {
             let body = Body::Heartbeat { commit: commit.min(peer.matched), round, settled };

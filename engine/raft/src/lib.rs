@@ -42,6 +42,8 @@
 //!     append_bytes_max: 256 << 10,
 //!     window_bytes_max: 1 << 20,
 //!     uncommitted_bytes_max: 16 << 20,
+//!     lease: 0,
+//!     may_be_loyal: false,
 //!     may_campaign: true,
 //! };
 //! let mut replica = Replica::new(options, Restored {
@@ -80,7 +82,8 @@
 //!
 //! # What it leaves to the host
 //!
-//! * *Time.* A tick is whatever the host makes of it. Nothing here is safe because of time, only lively.
+//! * *Time.* A tick is whatever the host makes of it. Nothing here is safe because of time, only lively; but for leases, if
+//!   the host wants them, whose terms are in `lease`.
 //! * *The journal.* Entries that are applied and durable leave the memory; the terms of all of them stay, so
 //!   that no question about the log needs the disk. What a slow peer lacks is fetched.
 //! * *When to compact*, and when a replica that falls behind is better served with a snapshot: compact past it.
@@ -94,7 +97,7 @@
 //!   leaves it open.
 //! * A replica that was removed is not told. It asks for votes that nobody grants, until the host ends it.
 //! * A leader that the new membership leaves out leads the change to its end and resigns then.
-//! * There are no leases: every confirmed read costs a round.
+//! * Without a lease every confirmed read costs a round.
 //! * Lives on one core. Nothing is shared with another, not even the payloads.
 
 pub mod anomalies;
@@ -104,6 +107,7 @@ pub mod entry;
 mod follower;
 pub mod ids;
 pub mod leader;
+mod lease;
 mod log;
 pub mod membership;
 pub mod message;

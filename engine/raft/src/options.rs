@@ -29,6 +29,12 @@ pub struct Options {
     pub window_bytes_max: usize,
     /// Bytes of entries that may wait for their commit before proposals are refused as busy.
     pub uncommitted_bytes_max: usize,
+    /// How long after the beginning of a round that a quorum has confirmed this replica, leading, answers reads without another
+    /// (rule 10), in microseconds of the clock that [`crate::Replica::collect_at`] is told; 0: never. At most the time of E/2
+    /// less two ticks, whatever the clocks do to each other.
+    pub lease: u64,
+    /// Whether an earlier process may have confirmed a leader under this replica's id: it supports nobody for E/2 then.
+    pub may_be_loyal: bool,
     /// Whether this replica stands for election. A host whose store lacks what the log starts from says no: the
     /// replica is *hollow* until a snapshot has come. It grants any that covers its log's start.
     pub may_campaign: bool,

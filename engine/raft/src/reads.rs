@@ -15,6 +15,8 @@ const ROUNDS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     round: u64,
+    /// Reads that have come in all.
+    asked: u64,
     waiting: Vec<u64>,
     rounds: VecDeque<Round>,
 }
@@ -32,7 +34,24 @@ impl Reads {
         self.round
     }
 
+    /// A round that nobody waits for.
+    pub(crate) fn next_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
+    }
+
+    /// All that wait for a round need none: nobody else leads now. They will see the state at `commit`.
+    pub(crate) fn confirm_waiting(&mut self, commit: Index, ready: &mut Ready) {
+        ready.reads.extend(self.waiting.drain(..).map(|token| ConfirmedRead { token, index: commit, leased: true }));
+    }
+
+    /// Reads that have come in this term.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked
+    }
+
     pub(crate) fn add(&mut self, token: u64) {
+        self.asked += 1;
         self.waiting.push(token);
     }
 
@@ -57,7 +76,7 @@ impl Reads {
             && first.number <= round
         {
             let index = first.index;
-            ready.reads.extend(first.tokens.iter().map(|&token| ConfirmedRead { token, index }));
+            ready.reads.extend(first.tokens.iter().map(|&token| ConfirmedRead { token, index, leased: false }));
             self.rounds.pop_front();
         }
     }
@@ -83,7 +102,7 @@ mod tests {
         assert!(reads.begin_round(Index(5)));
         reads.add(2);
         reads.confirm(1, &mut ready);
-        assert_eq!(ready.reads, [ConfirmedRead { token: 1, index: Index(5) }]);
+        assert_eq!(ready.reads, [ConfirmedRead { token: 1, index: Index(5), leased: false }]);
         assert!(reads.begin_round(Index(6)));
         reads.confirm(1, &mut ready);
         assert_eq!(ready.reads.len(), 1);

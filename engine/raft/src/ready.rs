@@ -49,13 +49,15 @@ pub struct Fetch {
     pub bytes_max: usize,
 }
 
-/// A read whose round a quorum has acknowledged (paper section 8, thesis 6.4).
+/// A read whose round a quorum has acknowledged, or that came while a lease held (paper section 8, thesis 6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfirmedRead {
     /// What the host called it.
     pub token: u64,
     /// Answer when the state machine has applied this index.
     pub index: Index,
+    /// It needed no round.
+    pub leased: bool,
 }
 
 /// A peer has granted a snapshot.

@@ -28,6 +28,8 @@ pub struct Replica {
     pub(crate) memberships: Memberships,
     pub(crate) timeouts: Timeouts,
     pub(crate) state: State,
+    /// The tick of the last sign of life of any leader, whatever has become of either since (rule 10).
+    pub(crate) loyal_since: Option<u64>,
     /// Whether to stand for election; see [`Options::may_campaign`].
     pub(crate) may_campaign: bool,
     /// It counts no ticks and says nothing until something wakes it (rule 20).
@@ -94,6 +96,8 @@ impl Replica {
             memberships: Memberships::new(restored.membership, restored.memberships),
             timeouts: Timeouts::new(options.seed, options.election_ticks),
             state: State::Follower(Follower::default()),
+            // What an earlier process heard, it heard before this one began.
+            loyal_since: options.may_be_loyal.then_some(0),
             may_campaign: options.may_campaign,
             asleep: false,
             may_sleep: false,
@@ -154,7 +158,7 @@ impl Replica {
         match body {
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => {}
             Body::PreVoteReply { granted: false } => self.on_pre_vote_refused(from, ready),
-            Body::Vote { last, .. } => self.on_vote(from, last, ready),
+            Body::Vote { last, transfer } => self.on_vote(from, last, transfer, ready),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted, ready),
             Body::Append { prev, commit, entries } => self.on_append(from, prev, commit, entries, ready),
             Body::Heartbeat { commit, round, settled } => self.on_heartbeat(from, commit, round, settled, ready),
@@ -224,8 +228,15 @@ impl Replica {
     /// Ends a turn: call it once, after everything of the turn was told and before the `Ready` is
     /// carried out. A leader sends here what the turn produced, in as few messages as possible.
     pub fn collect(&mut self, ready: &mut Ready) {
+        self.collect_at(0, ready);
+    }
+
+    /// The same with a clock, which leases need: `now` is in microseconds, not 0, never goes back, goes on while the machine
+    /// sleeps, and was read after everything of the turn was told and before anything of it is sent.
+    pub fn collect_at(&mut self, now: u64, ready: &mut Ready) {
         if matches!(self.state, State::Leader(_)) {
-            self.begin_read_round(ready);
+            self.begin_read_round(now, ready);
+            self.stamp_round(now);
             self.send_appends(ready);
             self.hand_over_if_ready(ready);
             self.resign_if_removed(ready);
@@ -243,7 +254,7 @@ impl Replica {
             Become::Follower { term: new, leader } => {
                 assert!(new >= term, "the term would fall from {term} to {new}");
                 let vote = if new > term { None } else { self.hard_state.vote };
-                (HardState { term: new, vote }, State::Follower(Follower { leader, heard: now, settled: Index(0) }))
+                (HardState { term: new, vote }, State::Follower(Follower { leader, settled: Index(0) }))
             }
             Become::PreCandidate => (self.hard_state, State::PreCandidate(PreCandidate::default())),
             Become::Candidate { transfer } => {
@@ -324,13 +335,13 @@ impl Replica {
     /// Whether a leader lives, as far as this replica knows: it was heard within the shortest election
     /// timeout, or is this replica, which a quorum heard.
     pub(crate) fn hears_a_leader(&self) -> bool {
-        match &self.state {
-            State::Leader(_) => true,
-            State::Follower(Follower { leader: Some(_), heard, .. }) => {
-                self.timeouts.now() - heard < self.timeouts.minimum()
-            }
-            _ => false,
-        }
+        matches!(self.state, State::Leader(_)) || self.is_loyal()
+    }
+
+    /// Whether a leader was heard so lately that it may rest on it (rule 10). No change of role or term ends that; only a
+    /// leader's own word to its successor does, see [`Body::TimeoutNow`].
+    pub(crate) fn is_loyal(&self) -> bool {
+        self.loyal_since.is_some_and(|heard| self.timeouts.now() - heard < self.timeouts.minimum())
     }
 
     pub(crate) fn message(&self, to: ReplicaId, body: Body) -> Message {

@@ -22,7 +22,7 @@ use crate::replica::{Replica, State};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Calm {
     last: Index,
-    round: u64,
+    asked: u64,
     /// The tick since which nothing has happened. Names the attempt that follows, too: it only grows.
     pub(crate) since: u64,
 }
@@ -49,10 +49,11 @@ impl Replica {
         self.timeouts.pass(passed);
         let now = self.timeouts.now();
         match &mut self.state {
-            State::Follower(Follower { leader: Some(leader), heard, .. }) => {
-                let silent = silent(leader.node());
-                *heard = now.saturating_sub(silent);
-                self.timeouts.silent_for(silent);
+            State::Follower(Follower { leader: Some(leader), .. }) => {
+                // Its last word here may be later than the last sign of its node: what was promised then still holds.
+                let heard = now.saturating_sub(silent(leader.node())).max(self.loyal_since.unwrap_or(0));
+                self.loyal_since = Some(heard);
+                self.timeouts.silent_for(now - heard);
             }
             State::Leader(leader) => {
                 leader.calm.since = now;
@@ -76,9 +77,9 @@ impl Replica {
         let nothing_to_do = self.may_sleep && self.has_nothing_to_do();
         let idle_ticks = u64::from(self.options.idle_ticks);
         let State::Leader(leader) = &mut self.state else { return false };
-        let round = leader.reads.round();
-        if !nothing_to_do || leader.calm.last != last || leader.calm.round != round {
-            leader.calm = Calm { last, round, since: now };
+        let asked = leader.reads.asked();
+        if !nothing_to_do || leader.calm.last != last || leader.calm.asked != asked {
+            leader.calm = Calm { last, asked, since: now };
         }
         nothing_to_do && now - leader.calm.since >= idle_ticks
     }

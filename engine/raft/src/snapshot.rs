@@ -187,6 +187,8 @@ mod tests {
             append_bytes_max: 1_000,
             window_bytes_max: 1_000,
             uncommitted_bytes_max: 1_000,
+            lease: 0,
+            may_be_loyal: false,
             may_campaign: true,
         };
         let entry = |index| Entry { term: Term(2), index: Index(index), kind: EntryKind::Noop, payload: [].into() };

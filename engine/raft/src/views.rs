@@ -14,6 +14,11 @@ impl Replica {
         self.options.id
     }
 
+    /// Whether it leads, and would answer reads without a round at `now`, by the clock of [`Replica::collect_at`].
+    pub fn holds_lease(&self, now: u64) -> bool {
+        matches!(&self.state, State::Leader(leader) if self.options.lease > 0 && leader.lease.holds(now))
+    }
+
     /// What it is now.
     pub fn role(&self) -> Role {
         match &self.state {

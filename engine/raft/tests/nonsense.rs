@@ -77,6 +77,8 @@ impl Met {
 fn elect(replica: &mut Replica) {
     let from = ReplicaId(2);
     let mut ready = Ready::default();
+    // While it is loyal to a leader it would not stand.
+    (0..4).for_each(|_| replica.tick(&mut ready));
     replica.campaign(&mut ready);
     let (to, term) = (replica.id(), Term(replica.term().0 + 1));
     replica.step(Message { from, to, term, body: Body::PreVoteReply { granted: true } }, &mut ready);
@@ -100,6 +102,8 @@ fn start(seed: u64, random: &mut Random) -> Replica {
         append_bytes_max: 200,
         window_bytes_max: 200,
         uncommitted_bytes_max: 1_000,
+        lease: 0,
+        may_be_loyal: false,
         may_campaign: true,
     };
     let voters = [ReplicaId(1), ReplicaId(2), ReplicaId(3)];

@@ -359,8 +359,13 @@ impl Core {
         let began = self.now();
         state.clients.now = began;
         let effects = &mut state.effects;
-        state.shard.finish(effects);
+        if self.settings.raft.leases {
+            state.shard.finish_at(runtime::clock(), effects);
+        } else {
+            state.shard.finish(effects);
+        }
         state.clients.counters.became_leader += std::mem::take(&mut effects.elected);
+        state.clients.counters.reads_leased += std::mem::take(&mut effects.leased);
         state.peers.send(&mut effects.words, &mut effects.messages);
         if !effects.persist.is_empty() {
             let mut batch = 0;

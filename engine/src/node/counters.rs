@@ -82,6 +82,8 @@ pub struct Counters {
     pub journal_entries: u64,
     /// Times a replica of this core became leader.
     pub became_leader: u64,
+    /// Reads that a lease has confirmed.
+    pub reads_leased: u64,
     /// Ticks that came more than 100 ms late.
     pub stalls: u64,
     /// Gets answered from memory.

@@ -226,6 +226,8 @@ impl Scrape {
         self.cores(encoder, entries, |core| core.counters.journal_entries)?;
         let won = counter("kvd_leader_changes", "Times a replica of this core became leader.");
         self.cores(encoder, won, |core| core.counters.became_leader)?;
+        let leased = counter("kvd_reads_leased", "Reads that a lease has confirmed, without a round.");
+        self.cores(encoder, leased, |core| core.counters.reads_leased)?;
         let stalls = counter("kvd_core_stalls", "Ticks of a core that came more than 100 ms late.");
         self.cores(encoder, stalls, |core| core.counters.stalls)?;
         let forwarded = counter("kvd_forwarded_requests", "Requests passed to another core of the node.");

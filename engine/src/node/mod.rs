@@ -58,6 +58,10 @@ const ELECTION_TICKS: u32 = 20;
 /// Ticks between two heartbeats: E/10.
 const HEARTBEAT_TICKS: u32 = 2;
 
+/// How long a lease lasts: what a follower waits at least, less a tick that may be nearly over when it is asked, and a tenth
+/// for clocks that do not run alike.
+const LEASE_TICKS: u64 = ELECTION_TICKS as u64 / 2 - 2;
+
 /// Requests of one group that may wait for an answer.
 const WAITING_MAX: usize = 65_536;
 
@@ -346,6 +350,7 @@ fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
         uncommitted_bytes_max: bytes(limits.group_uncommitted_bytes),
         apply_bytes_max: bytes(limits.core_unapplied_bytes),
         run_bytes_max: RUN_BYTES_MAX,
+        lease: if raft.leases { LEASE_TICKS * facts.tick.as_micros() as u64 } else { 0 },
         waiting_max: WAITING_MAX,
         snapshot_entries: raft.snapshot_entries,
         snapshot_log_bytes: raft.snapshot_log_bytes,

@@ -75,5 +75,14 @@ pub fn recover(
     for (group, finding) in &starts.findings {
         tracing::error!(core, %group, "{finding}");
     }
+    let behind = |start: &GroupStart| start.restored.last.0.saturating_sub(start.restored.applied.0);
+    let (groups, entries) = starts
+        .groups
+        .iter()
+        .fold((0, 0), |(groups, entries), start| (groups + u64::from(behind(start) > 0), entries + behind(start)));
+    if groups > 0 {
+        // After a crash, some. After an orderly end, or many of them: the store has lost what it had, and gets it again.
+        tracing::info!(core, groups, entries, "the store is behind the journal; what it lacks is applied again");
+    }
     Ok(Recovered { journal, starts: starts.groups })
 }

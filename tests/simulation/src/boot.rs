@@ -34,7 +34,7 @@ impl World {
         }
         self.nodes[usize::from(node)].process = Some(Process { cores, draining: None });
         for place in self.cores_of(node) {
-            let phase = self.random.below(self.plan.tick);
+            let phase = self.random.below(self.plan.tick_of(node));
             self.plan_in(phase, Happening::Inside(place, Inside::Tick));
             self.plan_turn(place);
             self.stir_journal(place);

@@ -36,8 +36,10 @@ pub struct Plan {
     pub map: ClusterMap,
     /// Who owns which slot.
     pub ring: Ring,
-    /// Between two ticks.
+    /// Between two ticks, by the node's own clock.
     pub tick: u64,
+    /// The clock of each node: what it showed at the beginning, and how much it goes on in a thousand microseconds.
+    pub clocks: Vec<(u64, u64)>,
     /// The journal's sizes.
     pub journal: journal::Options,
     /// The settings every core shares; node and seed are filled in at each start.
@@ -116,6 +118,7 @@ impl Plan {
             uncommitted_bytes_max: *random.pick(&[4 << 10, 64 << 10, 1 << 20]),
             apply_bytes_max: *random.pick(&[1 << 10, 64 << 10, 1 << 20]),
             run_bytes_max: *random.pick(&[512, 4 << 10, 256 << 10]),
+            lease: 0,
             waiting_max: *random.pick(&[4, 64, 1024]),
             snapshot_entries: random.between(10, 80),
             snapshot_log_bytes: random.between(4, 64) << 10,
@@ -137,6 +140,11 @@ impl Plan {
         // About 700 operations in all.
         let think = LAST_OPERATION * (clients.0 * clients.1) as u64 / 850;
         let fault_pause = random.between(250, 900) * MS;
+        // Short of what the shortest wait of a follower is, by its slack and by what clocks differ (rule 10).
+        let lease_ticks = u64::from(election_ticks / 2).saturating_sub(2);
+        let leases = random.per_mille(500);
+        let shard = shard::Options { lease: if leases { lease_ticks * tick } else { 0 }, ..shard };
+        let clocks = (0..nodes).map(|_| (1 + random.below(1 << 50), random.between(980, 1_020))).collect();
         let (mut shard, mut sync, mut ambush) = (shard, sync, *random.pick(&[0, 50, 200]));
         if contested {
             (shard.append_bytes_max, shard.inflight_messages_max) = (1, 1);
@@ -147,6 +155,7 @@ impl Plan {
             map,
             ring,
             tick,
+            clocks,
             journal,
             shard,
             network,
@@ -163,6 +172,17 @@ impl Plan {
     /// The number of shards of a node.
     pub fn shards(&self, node: u16) -> u16 {
         self.map.nodes[usize::from(node)].shards
+    }
+
+    /// What a node's clock shows at `now`. It goes on whatever happens to the node.
+    pub fn clock(&self, node: u16, now: u64) -> u64 {
+        let (origin, speed) = self.clocks[usize::from(node)];
+        origin + now * speed / 1_000
+    }
+
+    /// How long a tick of a node lasts.
+    pub fn tick_of(&self, node: u16) -> u64 {
+        self.tick * 1_000 / self.clocks[usize::from(node)].1
     }
 
     /// The nodes that hold a group.

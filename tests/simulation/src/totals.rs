@@ -7,13 +7,14 @@ use std::fmt;
 pub const ALWAYS: [&str; 4] = ["leader changes", "crashes with lost writes", "truncations", "conflicts"];
 
 /// What a run of many seeds must have seen.
-pub const USUALLY: [&str; 51] = [
+pub const USUALLY: [&str; 52] = [
     "operations",
     "operations acknowledged",
     "outcomes unknown",
     "retries",
     "retries answered from the session",
     "reads confirmed",
+    "reads under a lease",
     "read rounds",
     "groups in read rounds",
     "groups that confirm no read",

@@ -11,6 +11,7 @@ use engine_core::shard::effects::SnapshotStep;
 use engine_core::state_machine::ApplyRun;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
+use raft::replica::Role;
 
 /// After so long without a batch the last one is sealed.
 const SEAL_AFTER: u64 = 10_000;
@@ -30,7 +31,7 @@ impl World {
         match inside {
             Inside::Tick => {
                 if !self.core(place).stopping {
-                    self.plan_in(self.plan.tick, Happening::Inside(place, Inside::Tick));
+                    self.plan_in(self.plan.tick_of(place.node), Happening::Inside(place, Inside::Tick));
                     self.handle(place, Event::Tick);
                     self.tick_sendings(place);
                     self.drain_on(place);
@@ -129,15 +130,45 @@ impl World {
         }
     }
 
+    /// While a lease holds by its leader's clock, nobody leads a later term (rule 10): not from now on, if somebody of this core
+    /// has just been elected, and not yet, if a lease here has just been renewed.
+    fn check_leases(&self, place: Place) -> Checked {
+        if self.plan.shard.lease == 0 {
+            return Ok(());
+        }
+        let holds = |node: u16, replica: &raft::Replica| replica.holds_lease(self.plan.clock(node, self.now));
+        let process = self.nodes[usize::from(place.node)].process.as_ref().expect("it runs");
+        let shard = &process.cores[usize::from(place.core)].shard;
+        for group in shard.views().filter(|view| view.role == Role::Leader).map(|view| view.group) {
+            let own = shard.replica(group).expect("it was listed");
+            for other in self.plan.nodes_of(group).filter(|other| *other != place.node) {
+                let Some(process) = &self.nodes[usize::from(other)].process else { continue };
+                let replica = process.cores.iter().find_map(|core| core.shard.replica(group));
+                let Some(replica) = replica.filter(|replica| replica.role() == Role::Leader) else { continue };
+                let (stale, fresh, leased) = match own.term() < replica.term() {
+                    true => (place.node, other, holds(place.node, own)),
+                    false => (other, place.node, holds(other, replica)),
+                };
+                if leased {
+                    let why = format!("group {group}: node {stale} has a lease, and node {fresh} leads a later term");
+                    return Err(Violation(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Ends a turn and carries its effects out.
     fn turn(&mut self, place: Place) -> Checked {
+        let clock = self.plan.clock(place.node, self.now);
         let core = self.core(place);
         core.turn_planned = false;
         let mut effects = std::mem::take(&mut core.effects);
-        core.shard.finish(&mut effects);
+        core.shard.finish_at(clock, &mut effects);
         let process = self.nodes[usize::from(place.node)].process.as_ref().expect("it runs");
         let shard = &process.cores[usize::from(place.core)].shard;
         self.checker.turn(place, shard, &effects, &mut self.totals)?;
+        self.check_leases(place)?;
         self.ambush_leaders();
         self.send(place, &mut effects.words, &mut effects.messages);
         let mut stir = false;
@@ -157,6 +188,7 @@ impl World {
             self.core(place).store_work.push_back(StoreWork::Apply(runs));
             self.start_store_work(place);
         }
+        self.totals.add("reads under a lease", std::mem::take(&mut effects.leased));
         for (ticket, answer) in effects.answers.drain(..) {
             self.answer(place, ticket, answer.into());
         }

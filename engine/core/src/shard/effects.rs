@@ -42,6 +42,8 @@ pub struct Effects {
     pub want_store_sync: bool,
     /// How many replicas became leader; whoever counts takes it.
     pub elected: u64,
+    /// How many reads a lease has confirmed; likewise.
+    pub leased: u64,
 }
 
 /// A snapshot that a peer has granted. The rim takes it, sends it, and says how that ended.

@@ -15,13 +15,13 @@ use raft::message::Message;
 use raft::progress::PeerState;
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A log is held for a follower that is heard of up to so many times the limits that otherwise cut it.
 const LAGGING_FACTOR: u64 = 8;
 
-/// And up to so many times for one that a snapshot is on its way to: cut sooner, it would need the next snapshot when it has
-/// this one, and so on for as long as the writes last.
+/// And up to so many times for one that a snapshot is on its way to, or that has got one and takes in what came meanwhile:
+/// cut sooner, it would need the next snapshot when it has this one, and so on for as long as the writes last.
 const SENDING_FACTOR: u64 = 64;
 
 /// Fewer committed entries than these are kept from a store that nobody waits for, until the next tick.
@@ -51,6 +51,8 @@ pub struct GroupStart {
     pub serving: Serving,
     /// The replica that should lead, all else being equal.
     pub preferred: ReplicaId,
+    /// It has just been created: no earlier process can have promised anything in its name.
+    pub new: bool,
 }
 
 /// What is to be seen of a group from outside.
@@ -109,6 +111,8 @@ pub(super) struct Group {
     pub(super) snapshots_installed: u64,
     /// Snapshots on their way to peers.
     pub(super) sending: BTreeMap<ReplicaId, Sending>,
+    /// Peers that have got one, and lack much of what came since.
+    pub(super) catching_up: BTreeSet<ReplicaId>,
     /// The tick at which it last fell asleep.
     slept_at: u64,
 }
@@ -131,6 +135,8 @@ impl Group {
                 append_bytes_max: options.append_bytes_max,
                 window_bytes_max: options.window_bytes_max,
                 uncommitted_bytes_max: options.uncommitted_bytes_max,
+                lease: options.lease,
+                may_be_loyal: !start.new,
                 may_campaign: start.serving == Serving::Whole,
             },
             start.restored,
@@ -156,6 +162,7 @@ impl Group {
             installing: false,
             snapshots_installed: 0,
             sending: BTreeMap::new(),
+            catching_up: BTreeSet::new(),
         };
         if fresh && start.preferred == start.replica && start.serving == Serving::Whole {
             // A new group need not wait for a timeout to find its leader: the pre-vote still asks.
@@ -223,8 +230,12 @@ impl Group {
         }
     }
 
-    /// Whether this replica is the one that a read round of the leader on node `node` asks, and confirms it. Nothing of the
-    /// group is stirred.
+    /// The leader has asked whether this replica follows it, which it does: it stays loyal for a while.
+    pub(super) fn hear_leader(&mut self) {
+        self.replica.hear_leader();
+    }
+
+    /// Whether this replica is the one that a read round of the leader on node `node` asks, and confirms it.
     pub(super) fn follows(&self, node: u16, question: &Question) -> bool {
         let asked = question.to == self.replica.id();
         asked && self.serving != Serving::Amnesiac && self.replica.follows(node, question.term)
@@ -304,9 +315,9 @@ impl Group {
     }
 
     /// Lets the replica emit the turn's messages and moves its Ready out.
-    pub(super) fn collect(&mut self, out: &mut Ready) {
+    pub(super) fn collect(&mut self, now: u64, out: &mut Ready) {
         if self.serving != Serving::Amnesiac {
-            self.replica.collect(&mut self.ready);
+            self.replica.collect_at(now, &mut self.ready);
         }
         std::mem::swap(out, &mut self.ready);
         let bytes: usize = out.entries.iter().map(Entry::bytes).sum();
@@ -326,6 +337,7 @@ impl Group {
     /// Reads and roles of `ready`: who waits gets its answer or goes on to the store.
     pub(super) fn settle(&mut self, ready: &mut Ready, effects: &mut Effects) {
         for read in ready.reads.drain(..) {
+            effects.leased += u64::from(read.leased);
             self.waiting.confirmed(self.id, read.token, read.index, self.applied.index, effects);
         }
         let leader = self.replica.leader().filter(|leader| *leader != self.replica.id());
@@ -458,11 +470,12 @@ impl Group {
             false => (options.snapshot_entries / 2).min(held / 2),
         };
         let wanted = Index(durable.0 - keep.min(durable.0));
-        let active = self.replica.peers().filter(|peer| peer.active && peer.state != PeerState::Snapshot);
-        let lagging = active.map(|peer| peer.matched).min().filter(|_| !exceeds(LAGGING_FACTOR));
-        let sending =
-            self.sending.values().map(|sending| sending.last.index).min().filter(|_| !exceeds(SENDING_FACTOR));
-        let needed = lagging.into_iter().chain(sending).min().unwrap_or(durable);
+        let active = || self.replica.peers().filter(|peer| peer.active && peer.state != PeerState::Snapshot);
+        let lagging = active().map(|peer| peer.matched).min().filter(|_| !exceeds(LAGGING_FACTOR));
+        let catching_up = active().filter(|peer| self.catching_up.contains(&peer.id)).map(|peer| peer.matched);
+        let sending = self.sending.values().map(|sending| sending.last.index);
+        let served = catching_up.chain(sending).min().filter(|_| !exceeds(SENDING_FACTOR));
+        let needed = lagging.into_iter().chain(served).min().unwrap_or(durable);
         settled.max(wanted.min(needed))
     }
 

@@ -73,6 +73,9 @@ pub struct Options {
     pub apply_bytes_max: usize,
     /// Bytes of entries in one run for the store.
     pub run_bytes_max: usize,
+    /// How long after its beginning a confirmed round makes others superfluous, in microseconds of the clock that
+    /// [`Shard::finish_at`] is told; 0: no leases. See [`raft::Options::lease`].
+    pub lease: u64,
     /// Requests of one group that wait for an answer; above it they are refused as busy.
     pub waiting_max: usize,
     /// A log longer than this many applied entries is compacted.
@@ -242,8 +245,14 @@ impl Shard {
         }
     }
 
-    /// Ends a turn: every touched group emits what it has gathered.
+    /// Ends a turn without a clock, see [`Shard::finish_at`]: no lease holds in it, and none is renewed.
     pub fn finish(&mut self, effects: &mut Effects) {
+        self.finish_at(0, effects);
+    }
+
+    /// Ends a turn: every touched group emits what it has gathered. `now` is a clock that goes on while the machine sleeps, in
+    /// microseconds, not 0, read after every event of the turn was handled and before anything is sent.
+    pub fn finish_at(&mut self, now: u64, effects: &mut Effects) {
         let mut number = None;
         let stuck = self.is_stuck();
         self.touched.sort_unstable();
@@ -251,19 +260,25 @@ impl Shard {
         let touched = std::mem::take(&mut self.touched);
         for &id in &touched {
             let group = self.groups.get_mut(&id).expect("a touched group exists");
-            group.collect(&mut self.scratch);
+            group.collect(now, &mut self.scratch);
             let ready = &mut self.scratch;
             let promises = !ready.send_after_persist.is_empty();
             if stuck {
                 // Who hears no sign of life elects somebody whose disk works (rule 23): an append is one as good as a heartbeat.
                 let sign = |body: &Body| {
-                    matches!(body, Body::Heartbeat { .. } | Body::Append { .. } | Body::SnapshotOffer { .. })
+                    let lives =
+                        matches!(body, Body::Heartbeat { .. } | Body::Append { .. } | Body::SnapshotOffer { .. });
+                    lives || matches!(body, Body::Ask { .. })
                 };
                 ready.send.retain(|message| !sign(&message.body));
             }
             // A store must not switch to a snapshot before the journal's new life is durable: a replica that has just been
             // created would be unknown to it.
             let closed = self.disk_full || !self.recovered;
+            if !self.recovered {
+                // A lease may rest on these: whoever gives them must know after a crash that it existed.
+                ready.send.retain(|message| !matches!(message.body, Body::HeartbeatReply { .. }));
+            }
             let (rounds, slot) = (&mut self.rounds, &mut self.slot);
             for message in ready.send.drain(..).filter_map(|message| rounds.take(id, message)) {
                 if Shard::lets_grant_go(slot, closed, id, &message, effects) {
@@ -306,7 +321,9 @@ impl Shard {
             self.scratch.commit = None;
             debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
         }
-        self.rounds.begin(self.ticks, u64::from(self.options.election_ticks), effects);
+        if !stuck {
+            self.rounds.begin(self.ticks, u64::from(self.options.election_ticks), effects);
+        }
         if let Some(number) = number {
             effects.persist_number = number;
         }

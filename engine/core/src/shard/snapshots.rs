@@ -7,9 +7,9 @@
 //! What is sent is remembered per peer: the log is held back for it, and it is called off when the peer has caught up
 //! otherwise, has left, or this replica leads no more.
 
-use super::Shard;
 use super::effects::{Effects, SendSnapshot, SnapshotStep};
 use super::group::Group;
+use super::{Options, Shard};
 use crate::snapshot::{End, Header};
 use raft::entry::LogId;
 use raft::ids::{GroupId, ReplicaId, Term};
@@ -219,13 +219,26 @@ impl Group {
 
     fn snapshot_sent(&mut self, peer: ReplicaId, ok: bool) {
         self.replica.snapshot_sent(peer, ok, &mut self.ready);
-        if !ok {
+        if ok {
+            self.catching_up.insert(peer);
+        } else {
             self.sending.remove(&peer);
         }
     }
 
+    /// Who lacks less than what a log may hold without being cut needs no more patience.
+    fn forget_caught_up(&mut self, entries: u64) {
+        let (leads, commit) = (self.leads(), self.replica.commit().0);
+        let lacks = |peer: &raft::PeerView| commit.saturating_sub(peer.matched.0) > entries;
+        let behind: Vec<ReplicaId> = self.replica.peers().filter(lacks).map(|peer| peer.id).collect();
+        self.catching_up.retain(|peer| leads && behind.contains(peer));
+    }
+
     /// Those of the peers to which a snapshot is sent that need it no more.
-    pub(super) fn call_off(&mut self) -> Vec<ReplicaId> {
+    pub(super) fn call_off(&mut self, options: &Options) -> Vec<ReplicaId> {
+        if !self.catching_up.is_empty() {
+            self.forget_caught_up(options.snapshot_entries);
+        }
         if self.sending.is_empty() {
             return Vec::new();
         }

@@ -43,7 +43,7 @@ impl Shard {
             let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);
             group.set_may_sleep(may_sleep);
             group.tick(ask);
-            self.called_off.extend(group.call_off().into_iter().map(|peer| (id, peer)));
+            self.called_off.extend(group.call_off(&self.options).into_iter().map(|peer| (id, peer)));
             if balance {
                 group.return_to_preferred(&self.links);
             }
@@ -88,12 +88,26 @@ impl Shard {
         vouched && !self.draining && self.recovered && !self.is_stuck()
     }
 
+    /// Whether the replica that a leader on `node` asks follows it. If so it has heard its leader, as from a heartbeat.
+    fn confirms(&mut self, node: u16, question: &Question) -> bool {
+        let follows = |group: &Group| group.follows(node, question);
+        if !self.recovered || !self.groups.get(&question.group).is_some_and(follows) {
+            return false;
+        }
+        if self.groups.get(&question.group).is_some_and(Group::is_asleep) {
+            self.stir(question.group);
+        }
+        if let Some(group) = self.groups.get_mut(&question.group) {
+            group.hear_leader();
+        }
+        true
+    }
+
     /// Another core said something that concerns many groups.
     pub(super) fn word(&mut self, from: (u16, u16), word: Word, effects: &mut Effects) {
         match word {
             Word::Round(Round { start, number, questions }) => {
-                let follows = |it: &Question| self.groups.get(&it.group).is_some_and(|group| group.follows(from.0, it));
-                let refused = questions.iter().filter(|it| !follows(it)).map(|it| it.group).collect();
+                let refused = questions.iter().filter(|it| !self.confirms(from.0, it)).map(|it| it.group).collect();
                 effects.words.push((from, Word::Answer(Answer { start, number, refused })));
             }
             Word::Beat(beat) => {

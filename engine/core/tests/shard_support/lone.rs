@@ -57,7 +57,8 @@ pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
         tail,
         applied: Index(0),
     };
-    let start = GroupStart { group: GROUP, replica: replicas[0], restored, serving, preferred: replicas[0] };
+    let start =
+        GroupStart { group: GROUP, replica: replicas[0], restored, serving, preferred: replicas[0], new: entries == 0 };
     let options = Options {
         node: 0,
         start: 1,
@@ -72,6 +73,7 @@ pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
         uncommitted_bytes_max: 1 << 20,
         apply_bytes_max: 1 << 20,
         run_bytes_max: 1 << 20,
+        lease: 0,
         waiting_max: 100,
         snapshot_entries: 1000,
         snapshot_log_bytes: 1 << 20,

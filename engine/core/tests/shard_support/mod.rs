@@ -280,6 +280,7 @@ impl Node {
             restored: restored(&group.replicas, kept.get(&group.id).cloned().unwrap_or_default()),
             serving: Serving::Whole,
             preferred: group.replicas[0],
+            new: !kept.contains_key(&group.id),
         };
         let options = Options {
             node,
@@ -295,6 +296,7 @@ impl Node {
             uncommitted_bytes_max: 1 << 20,
             apply_bytes_max: 1 << 20,
             run_bytes_max: 1 << 20,
+            lease: 0,
             waiting_max: 100,
             snapshot_entries: SNAPSHOT_ENTRIES,
             snapshot_log_bytes: 1 << 20,

@@ -41,6 +41,8 @@ impl World {
                 append_bytes_max: 1 << 20,
                 window_bytes_max: 1 << 20,
                 uncommitted_bytes_max: 1 << 20,
+                lease: 0,
+                may_be_loyal: false,
                 may_campaign: true,
             },
             nodes: BTreeMap::new(),

@@ -419,6 +419,8 @@ impl World {
             append_bytes_max: 100,
             window_bytes_max: 200,
             uncommitted_bytes_max: 2_000,
+            lease: 0,
+            may_be_loyal: false,
             may_campaign: true,
         };
         let mut replica = Replica::new(options, restored);

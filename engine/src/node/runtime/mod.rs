@@ -59,6 +59,12 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
     .detach();
 }
 
+/// The clock of leases, in microseconds: never set, never turned back, and it goes on while the machine sleeps.
+pub fn clock() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000 + 1
+}
+
 /// Suspends for `duration`.
 pub async fn sleep(duration: Duration) {
     glommio::timer::sleep(duration).await;
