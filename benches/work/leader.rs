@@ -262,7 +262,7 @@ fn start(group: &GroupEntry) -> GroupStart {
         applied: Index(0),
     };
     let replica = own(group);
-    GroupStart { group: group.id, replica, restored, serving: Serving::Whole, preferred: replica }
+    GroupStart { group: group.id, replica, restored, serving: Serving::Whole, preferred: replica, new: true }
 }
 
 /// As a node has them by default.
@@ -281,6 +281,7 @@ fn options() -> Options {
         uncommitted_bytes_max: 16 << 20,
         apply_bytes_max: 64 << 20,
         run_bytes_max: 1 << 20,
+        lease: 0,
         waiting_max: 100_000,
         snapshot_entries: 10_000,
         snapshot_log_bytes: 64 << 20,

@@ -38,6 +38,8 @@ impl Leading {
             append_bytes_max: 256 << 10,
             window_bytes_max: 8 << 20,
             uncommitted_bytes_max: 16 << 20,
+            lease: 0,
+            may_be_loyal: false,
             may_campaign: true,
         };
         let mut leading = Leading {
