@@ -76,7 +76,11 @@ impl World {
     pub(crate) fn follow(&mut self, node: u16) -> Checked {
         let pause = self.random.between(100, 500) * MS;
         self.plan_in(pause, Happening::Relief(Relief::Follow(node)));
-        let other = self.random.below(self.nodes.len() as u64) as u16;
+        // One after the other, as only the leader of group 0 acts on a petition.
+        let count = self.nodes.len() as u16;
+        let asked = &mut self.nodes[usize::from(node)].asked;
+        *asked = (*asked + 1) % count;
+        let other = *asked;
         let passes = |from: u16, to: u16| !self.network.is_cut(((from, 0), (to, 0)), self.now);
         let asks = self.nodes[usize::from(node)].process.is_some() || self.nodes[usize::from(node)].wants_in();
         if !asks || other == node || !passes(node, other) || !passes(other, node) {

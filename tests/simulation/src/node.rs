@@ -30,6 +30,8 @@ pub struct Node {
     pub process: Option<Process>,
     /// Until then its process is stopped; its disks are not.
     pub paused_until: u64,
+    /// The node it last asked for a newer map.
+    pub asked: u16,
     /// Syncs take this much longer.
     pub sync_extra: u64,
     /// A store of it was lost, and not all its replicas are whole again.
@@ -137,6 +139,7 @@ impl Node {
             life: 0,
             process: None,
             paused_until: 0,
+            asked: 0,
             sync_extra: 0,
             store_lost: false,
             disk_full: false,
