@@ -9,6 +9,7 @@
 //!
 //! Lives on one core. Knows no socket, file, clock or thread; the same code runs in the simulation.
 
+mod cutting;
 mod early;
 pub mod effects;
 pub mod event;
