@@ -3,6 +3,7 @@
 use crate::disk::Cut;
 use crate::happening::{Happening, Inside, Place};
 use crate::node::{Core, Process};
+use crate::plan::MS;
 use crate::transfer::Transfers;
 use crate::world::{Checked, Violation, World};
 use engine_core::journal;
@@ -10,6 +11,9 @@ use engine_core::recovery::{self, Finding};
 use engine_core::shard::{Effects, RECOVERED, Shard};
 use engine_core::state_machine::StoredReplica;
 use std::collections::{BTreeMap, VecDeque};
+
+/// Between two looks of a core that stops at whether it has ended.
+const STOPPING_LOOK: u64 = 10 * MS;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +114,7 @@ impl World {
             transfers: Transfers::default(),
             turn_planned: false,
             stopping: false,
+            look_at: 0,
             stopped: false,
         })
     }
@@ -202,6 +207,13 @@ impl World {
 
     /// A core that stops has ended once everything is durable, sealed and applied, and the store synced.
     pub(crate) fn stop_if_done(&mut self, place: Place) {
+        let now = self.now;
+        let core = self.core(place);
+        if core.stopping && !core.stopped && now >= core.look_at {
+            // What it waits for may end without a turn.
+            core.look_at = now + STOPPING_LOOK;
+            self.plan_in(STOPPING_LOOK, Happening::Inside(place, Inside::Turn));
+        }
         let core = self.core(place);
         if !core.stopping || !core.unpersisted.is_empty() || !core.shard.is_quiet() {
             return;

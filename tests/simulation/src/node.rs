@@ -91,6 +91,8 @@ pub struct Core {
     pub turn_planned: bool,
     /// It takes nothing from outside any more.
     pub stopping: bool,
+    /// When it next looks by itself whether it has ended.
+    pub look_at: u64,
     /// Everything is durable, sealed and closed.
     pub stopped: bool,
 }
