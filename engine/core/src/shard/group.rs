@@ -105,8 +105,8 @@ pub(super) struct Group {
     pub(super) sending: BTreeMap<ReplicaId, Sending>,
     /// Peers that have got one, and lack much of what came since.
     pub(super) catching_up: BTreeSet<ReplicaId>,
-    /// The tick at which it last fell asleep.
-    slept_at: u64,
+    /// The tick at which it fell asleep, if it sleeps.
+    slept_at: Option<u64>,
 }
 
 impl Group {
@@ -150,7 +150,7 @@ impl Group {
             kept_back_bytes: 0,
             log_bytes: 0,
             sync_asked_at: applied_index,
-            slept_at: 0,
+            slept_at: None,
             installing: false,
             snapshots_installed: 0,
             sending: BTreeMap::new(),
@@ -183,14 +183,19 @@ impl Group {
         self.replica.is_asleep()
     }
 
-    /// It counts no ticks from `tick` on.
-    pub(super) fn fell_asleep(&mut self, tick: u64) {
-        self.slept_at = tick;
+    /// Takes note of `tick` if it has just fallen asleep: it counts no ticks from then on. To be told whenever it may have, and
+    /// before anything wakes it: ticks that never were would end what it has promised (rule 10).
+    fn note_sleep(&mut self, tick: u64) {
+        match self.replica.is_asleep() {
+            true => self.slept_at = self.slept_at.or(Some(tick)),
+            false => self.slept_at = None,
+        }
     }
 
     /// Ends its sleep, if it sleeps.
     pub(super) fn wake(&mut self, tick: u64, links: &Links) {
-        self.replica.wake(tick - self.slept_at, &|node| links.silence(self.id, node, tick));
+        let passed = tick - self.slept_at.take().unwrap_or(tick);
+        self.replica.wake(passed, &|node| links.silence(self.id, node, tick));
     }
 
     pub(super) fn set_may_sleep(&mut self, may_sleep: bool) {
@@ -251,10 +256,11 @@ impl Group {
         self.replica.membership_at(index).encode()
     }
 
-    /// A tick; `ask`: a hollow replica asks for a snapshot.
-    pub(super) fn tick(&mut self, ask: bool) {
+    /// The tick number `tick`; `ask`: a hollow replica asks for a snapshot.
+    pub(super) fn tick(&mut self, tick: u64, ask: bool) {
         if self.serving != Serving::Amnesiac {
             self.replica.tick(&mut self.ready);
+            self.note_sleep(tick);
         }
         self.apply_due = self.has_unapplied();
         if ask && self.serving == Serving::Hollow && !self.installing {
@@ -262,9 +268,10 @@ impl Group {
         }
     }
 
-    pub(super) fn step(&mut self, message: Message) {
+    pub(super) fn step(&mut self, tick: u64, message: Message) {
         if self.serving != Serving::Amnesiac {
             self.replica.step(message, &mut self.ready);
+            self.note_sleep(tick);
         }
     }
 

@@ -318,7 +318,7 @@ impl Shard {
             if self.recovered && self.apply_bytes < self.options.apply_bytes_max {
                 self.apply_bytes += group.hand_to_store(&self.options, effects);
             }
-            wake::note_sleep(&mut self.awake, group, id, self.ticks);
+            wake::note_sleep(&mut self.awake, group, id);
             self.scratch.commit = None;
             debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
         }
@@ -390,12 +390,13 @@ impl Shard {
         if self.disk_full && carries_commands(&message.body) {
             return;
         }
+        let tick = self.ticks;
         let sleep = matches!(message.body, Body::Sleep { .. } | Body::Asleep { .. });
         let may_sleep = sleep && self.may_sleep(id, message.from.node());
         let group = if may_sleep { self.touch(id) } else { self.stir(id) };
         if let Some(group) = group {
             group.set_may_sleep(may_sleep);
-            group.step(message);
+            group.step(tick, message);
         }
     }
 

@@ -226,10 +226,15 @@ impl Group {
         }
     }
 
-    /// Who lacks less than what a log may hold without being cut needs no more patience.
-    fn forget_caught_up(&mut self, entries: u64) {
+    /// Who lacks less than what a log may hold without being cut, in entries and in bytes, needs no more patience.
+    fn forget_caught_up(&mut self, options: &Options) {
         let (leads, commit) = (self.leads(), self.replica.commit().0);
-        let lacks = |peer: &raft::PeerView| commit.saturating_sub(peer.matched.0) > entries;
+        let held = commit.saturating_sub(self.replica.log_start().index.0).max(1);
+        let bytes = |entries: u64| u128::from(self.log_bytes) * u128::from(entries) / u128::from(held);
+        let lacks = |peer: &raft::PeerView| {
+            let entries = commit.saturating_sub(peer.matched.0);
+            entries > options.snapshot_entries || bytes(entries) > u128::from(options.snapshot_log_bytes)
+        };
         let behind: Vec<ReplicaId> = self.replica.peers().filter(lacks).map(|peer| peer.id).collect();
         self.catching_up.retain(|peer| leads && behind.contains(peer));
     }
@@ -237,7 +242,7 @@ impl Group {
     /// Those of the peers to which a snapshot is sent that need it no more.
     pub(super) fn call_off(&mut self, options: &Options) -> Vec<ReplicaId> {
         if !self.catching_up.is_empty() {
-            self.forget_caught_up(options.snapshot_entries);
+            self.forget_caught_up(options);
         }
         if self.sending.is_empty() {
             return Vec::new();
@@ -249,6 +254,9 @@ impl Group {
             (!leads || sending.term != term || !wanting.contains(peer)).then_some(*peer)
         };
         let over: Vec<ReplicaId> = self.sending.iter().filter_map(over).collect();
+        // Its answer may come before the word that it has got everything.
+        let served = |peer: &&ReplicaId| leads && self.sending[*peer].term == term;
+        self.catching_up.extend(over.iter().filter(served));
         self.sending.retain(|peer, _| !over.contains(peer));
         over
     }

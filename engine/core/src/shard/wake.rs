@@ -42,7 +42,7 @@ impl Shard {
             let group = self.groups.get_mut(&id).expect("a group that is awake exists");
             let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);
             group.set_may_sleep(may_sleep);
-            group.tick(ask);
+            group.tick(self.ticks, ask);
             self.called_off.extend(group.call_off(&self.options).into_iter().map(|peer| (id, peer)));
             if balance {
                 group.return_to_preferred(&self.links);
@@ -51,7 +51,7 @@ impl Shard {
                 self.touched.push(id);
             }
             self.sync_wanted |= group.wants_sync(&self.options);
-            note_sleep(&mut self.awake, group, id, self.ticks);
+            note_sleep(&mut self.awake, group, id);
         }
         if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) {
             self.move_members();
@@ -125,10 +125,9 @@ impl Shard {
 }
 
 /// Takes a group that has fallen asleep out of those that count ticks, or one that has woken in.
-pub(super) fn note_sleep(awake: &mut BTreeSet<GroupId>, group: &mut Group, id: GroupId, tick: u64) {
-    if !group.is_asleep() {
-        awake.insert(id);
-    } else if awake.remove(&id) {
-        group.fell_asleep(tick);
-    }
+pub(super) fn note_sleep(awake: &mut BTreeSet<GroupId>, group: &Group, id: GroupId) {
+    match group.is_asleep() {
+        true => awake.remove(&id),
+        false => awake.insert(id),
+    };
 }
