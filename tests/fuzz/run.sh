@@ -3,8 +3,8 @@
 #
 #   sh tests/fuzz/run.sh SECONDS [TARGET...]
 #
-# Prints `decoder, commit, executions, seconds, coverage` for each, and exits with 1 if one of them found something: what
-# it found is in $CARGO_TARGET_DIR/fuzz-findings, and `BINARY FILE` shows it again. What is found on the way (inputs
+# Prints `decoder, commit, executions, seconds, seconds of CPU, coverage` for each, and exits with 1 if one of them found
+# something: what it found is in $CARGO_TARGET_DIR/fuzz-findings, and `BINARY FILE` shows it again. What is found on the way (inputs
 # that reach new code) stays beside it, out of the repository. Needs no nightly toolchain and no RocksDB.
 set -u
 directory=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -32,21 +32,31 @@ commit=$(git rev-parse --short=10 HEAD)
 [ -z "$(git status --porcelain -- ../../engine ../../net .)" ] || commit="$commit+"
 findings=$CARGO_TARGET_DIR/fuzz-findings
 log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log" "$log.cpu"' EXIT
+# Seconds of CPU that what this shell waited for has taken so far; `times` must not run in a pipe, whose shell waited for nothing.
+spent() {
+    times >"$log"
+    awk 'NR == 2 { gsub(/[ms]/, " "); print int($1 * 60 + $2 + $3 * 60 + $4) }' "$log"
+}
 found=0
 for target in "$@"; do
     grown=$CARGO_TARGET_DIR/fuzz-corpus/$target
     mkdir -p "$grown" "$findings"
+    spent >"$log.cpu"
+    before=$(cat "$log.cpu")
     "$CARGO_TARGET_DIR/$triple/release/$target" "$grown" "corpus/$target" -max_total_time="$seconds" \
         -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$findings/$target-" >"$log" 2>&1
     status=$?
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     coverage=$(sed -n 's/.*cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
-    echo "$target, $commit, ${executions:-?}, $seconds, ${coverage:-?}"
+    last_lines=$(tail -n 30 "$log")
+    spent >"$log.cpu"
+    cpu=$(($(cat "$log.cpu") - before))
+    echo "$target, $commit, ${executions:-?}, $seconds, $cpu, ${coverage:-?}"
     if [ "$status" -ne 0 ]; then
         found=1
         echo "FOUND by $target:"
-        tail -n 30 "$log"
+        echo "$last_lines"
     fi
 done
 exit "$found"
