@@ -226,6 +226,7 @@ impl Replica {
             }
         }
         let due = now - leader.beat >= u64::from(self.options.heartbeat_ticks);
+        self.send_commit(ready);
         match self.is_idle() {
             true if due => self.send_sleep(ready),
             false if due => self.beat(ready),
@@ -233,18 +234,26 @@ impl Replica {
         }
     }
 
-    /// One heartbeat to every peer, with the newest read round.
+    /// A heartbeat, with the newest read round, to every peer that needs one.
+    ///
+    /// One that was sent entries since the last beat and has been heard since knows all that a heartbeat says, and so do we. But
+    /// open probes are repeated at a heartbeat's answer, open reads and leases need the round, and what is settled is told to
+    /// everybody once in an election timeout.
     fn beat(&mut self, ready: &mut Ready) {
         let (from, term, commit) = (self.options.id, self.hard_state.term, self.log.commit());
+        let now = self.timeouts.now();
         let settled = self.settled();
         let State::Leader(leader) = &mut self.state else { return };
-        leader.beat = self.timeouts.now();
+        let former = std::mem::replace(&mut leader.beat, now);
         // A lease is renewed by the answers to a fresh round.
         if self.options.lease > 0 {
             leader.lease.begin(leader.reads.next_round());
         }
+        let settling = now % u64::from(self.options.election_ticks) < u64::from(self.options.heartbeat_ticks);
+        let all = settling || self.options.lease > 0 || leader.reads.len() > 0;
         let round = leader.reads.round();
-        for (&to, peer) in &leader.peers {
+        let busy = |peer: &Progress| matches!(peer.flow, Flow::Replicate(_)) && peer.sent.min(peer.heard) >= former;
+        for (&to, peer) in leader.peers.iter().filter(|(_, peer)| all || !busy(peer)) {
             let body = Body::Heartbeat { commit: commit.min(peer.matched), round, settled };
             ready.send.push(Message { from, to, term, body });
         }

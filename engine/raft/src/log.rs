@@ -57,6 +57,12 @@ impl Log {
         Log { durable: last.index, commit, applied, terms, window: tail.into(), window_bytes, writes: VecDeque::new() }
     }
 
+    /// Gives back memory for entries that are not there.
+    pub(crate) fn shrink(&mut self) {
+        self.window.shrink_to_fit();
+        self.writes.shrink_to_fit();
+    }
+
     pub(crate) fn start(&self) -> LogId {
         self.terms.start()
     }

@@ -54,6 +54,8 @@ pub(crate) struct Progress {
     pub(crate) fetching: Fetching,
     /// The tick of its last message.
     pub(crate) heard: u64,
+    /// The tick of the last AppendEntries to it.
+    pub(crate) sent: u64,
     /// The last read round it answered.
     pub(crate) round: u64,
     /// The last attempt to put the group to sleep that it followed.
@@ -127,6 +129,7 @@ impl Progress {
             flow: Flow::Probe { sent: None, bare: false },
             fetching: Fetching::No,
             heard: now,
+            sent: now,
             round: 0,
             asleep: None,
             commit_told: Index(0),
@@ -190,6 +193,10 @@ impl Progress {
 impl Inflight {
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.messages.shrink_to_fit();
     }
 
     pub(crate) fn is_full(&self, options: &Options) -> bool {

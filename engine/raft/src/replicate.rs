@@ -29,6 +29,19 @@ impl Replica {
         }
     }
 
+    /// Leader, at a tick: tells the commit index to each peer that was sent nothing for a whole tick and does not know it. The next
+    /// entries bring it for nothing, so it is not worth a message before.
+    pub(crate) fn send_commit(&mut self, ready: &mut Ready) {
+        let term = self.hard_state.term;
+        let State::Leader(leader) = &mut self.state else { return };
+        let sender = Sender { options: &self.options, log: &self.log, term, now: self.timeouts.now() };
+        for (&id, peer) in &mut leader.peers {
+            if sender.is_commit_due(peer) {
+                sender.send_append(id, peer, Vec::new(), ready);
+            }
+        }
+    }
+
     /// An AppendEntries without entries behind everything sent: it brings the commit index, and an answer that tells
     /// whether something was lost. It takes no room in the window.
     pub(crate) fn send_news(&mut self, to: ReplicaId, ready: &mut Ready) {
@@ -148,7 +161,6 @@ fn where_logs_may_agree(log: &Log, prev: Index, hint: LogId) -> Index {
 
 impl Sender<'_> {
     fn send_all(&self, to: ReplicaId, peer: &mut Progress, ready: &mut Ready) {
-        let messages = ready.send.len();
         loop {
             let bare = match &peer.flow {
                 Flow::Snapshot { .. } => return,
@@ -157,22 +169,22 @@ impl Sender<'_> {
                 Flow::Probe { bare, .. } => *bare || peer.next < self.log.window_start(),
                 // Not even an empty one: what a peer that does not answer is sent must be bounded (rule 21).
                 Flow::Replicate(inflight) if inflight.is_full(self.options) => return,
-                Flow::Replicate(_) if peer.next > self.log.last().index => break,
+                Flow::Replicate(_) if peer.next > self.log.last().index => return,
                 Flow::Replicate(_) => false,
             };
             let entries = if bare { Some(Vec::new()) } else { self.entries_from(peer.next) };
             match entries {
                 Some(entries) => self.send_append(to, peer, entries, ready),
-                None => {
-                    self.fetch(to, peer, ready);
-                    break;
-                }
+                None => return self.fetch(to, peer, ready),
             }
         }
-        // A peer learns of a commit at once, not with the next entry or heartbeat: its reads are as fresh as that.
-        if ready.send.len() == messages && self.commit_for(peer.next.prev()) > peer.commit_told {
-            self.send_append(to, peer, Vec::new(), ready);
-        }
+    }
+
+    fn is_commit_due(&self, peer: &Progress) -> bool {
+        let Flow::Replicate(inflight) = &peer.flow else { return false };
+        // Not to a peer that does not answer (rule 21), and nothing behind our start can be named.
+        let may = !inflight.is_full(self.options) && peer.next > self.log.start().index;
+        may && self.now - peer.sent >= 2 && self.commit_for(peer.next.prev()) > peer.commit_told
     }
 
     fn entries_from(&self, next: Index) -> Option<Vec<Entry>> {
@@ -191,6 +203,7 @@ impl Sender<'_> {
             panic!("entry {index}, before what {to} gets next, is not in the log from {:?}", self.log.start());
         };
         let last = Index(index.0 + entries.len() as u64);
+        peer.sent = self.now;
         peer.commit_told = peer.commit_told.max(self.commit_for(last));
         match &mut peer.flow {
             Flow::Probe { sent, .. } => *sent = Some(self.now),

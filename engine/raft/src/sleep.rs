@@ -39,6 +39,18 @@ impl Replica {
         self.may_sleep = may_sleep;
     }
 
+    /// Gives back the memory that entries under way have needed. The host calls it when the replica has fallen asleep.
+    pub fn rest(&mut self) {
+        self.log.shrink();
+        if let State::Leader(leader) = &mut self.state {
+            for peer in leader.peers.values_mut() {
+                if let Flow::Replicate(inflight) = &mut peer.flow {
+                    inflight.shrink();
+                }
+            }
+        }
+    }
+
     /// Ends its sleep, if it sleeps, after `passed` ticks of it. `silent` tells for how many ticks the node of a member has
     /// not been heard: that counts as the last sign of life of the member there. A leader sends heartbeats with its
     /// next tick, a follower has what is left of its patience with the leader.

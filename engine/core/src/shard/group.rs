@@ -198,6 +198,15 @@ impl Group {
         self.replica.wake(passed, &|node| links.silence(self.id, node, tick));
     }
 
+    /// It has fallen asleep: gives back the memory that only work needs. Thousands may sleep.
+    pub(super) fn rest(&mut self) {
+        if self.ready.is_empty() {
+            self.ready = Ready::default();
+        }
+        self.waiting.rest();
+        self.replica.rest();
+    }
+
     pub(super) fn set_may_sleep(&mut self, may_sleep: bool) {
         self.replica.set_may_sleep(may_sleep);
     }

@@ -43,6 +43,13 @@ impl Waiting {
         self.proposed.len() + self.unapplied.len() + self.unconfirmed.len() + self.confirmed.len()
     }
 
+    /// Gives back the memory of requests that wait no more.
+    pub fn rest(&mut self) {
+        self.proposed.shrink_to_fit();
+        self.unapplied.shrink_to_fit();
+        self.confirmed.shrink_to_fit();
+    }
+
     /// Whether any write waits for what the store says of it.
     pub fn wants_outcomes(&self) -> bool {
         !self.unapplied.is_empty()

@@ -125,9 +125,10 @@ impl Shard {
 }
 
 /// Takes a group that has fallen asleep out of those that count ticks, or one that has woken in.
-pub(super) fn note_sleep(awake: &mut BTreeSet<GroupId>, group: &Group, id: GroupId) {
+pub(super) fn note_sleep(awake: &mut BTreeSet<GroupId>, group: &mut Group, id: GroupId) {
     match group.is_asleep() {
-        true => awake.remove(&id),
-        false => awake.insert(id),
-    };
+        true if awake.remove(&id) => group.rest(),
+        true => {}
+        false => drop(awake.insert(id)),
+    }
 }

@@ -93,6 +93,7 @@ fn heartbeats_prevent_elections() {
 #[test]
 fn a_leader_sends_heartbeats_to_all() {
     let mut group = Group::new("group a b c leader=a");
+    group.play("quiet run 4");
     let beats = group.messages("tick a 6");
     assert_eq!(beats.len(), 3);
     assert!(beats.iter().all(|beat| beat.starts_with("a@1 to b, c: Heartbeat")), "{beats:?}");

@@ -35,7 +35,7 @@ fn an_entry_on_a_majority_is_committed() {
 fn what_precedes_a_committed_entry_is_committed() {
     let group = Group::new(
         "group a b c; restored a terms=1,2 term=2; restored b terms=1,2 term=2; campaign a
-         isolate c; quiet settle",
+         isolate c; quiet run 4",
     );
     assert_eq!((group.log("a"), group.commit("a"), group.commit("b")), (vec![1, 2, 3], 3, 3));
 }
@@ -43,7 +43,7 @@ fn what_precedes_a_committed_entry_is_committed() {
 /// 5.3: followers learn the commit index from later messages, heartbeats included, and apply in order.
 #[test]
 fn followers_learn_what_is_committed() {
-    let mut group = Group::new("group a b c leader=a; propose a x=1; deliver a b; deliver b a; drop a b");
+    let mut group = Group::new("group a b c leader=a; propose a x=1; deliver a b; deliver b a");
     assert_eq!((group.commit("a"), group.commit("b")), (2, 1));
     group.play("tick a 2; deliver a b");
     assert_eq!(group.commit("b"), 2);
@@ -135,7 +135,7 @@ fn a_crashed_follower_catches_up() {
 #[test]
 fn requests_may_be_repeated() {
     let mut group = Group::new("group a b c leader=a; propose a x=1; duplicate a b; deliver a b; duplicate b a");
-    group.play("quiet settle");
+    group.play("quiet run 4");
     for name in ["a", "b", "c"] {
         assert_eq!((group.log(name), group.commit(name)), (vec![1, 1], 2));
     }
@@ -156,7 +156,7 @@ fn term_vote_and_log_survive_a_crash() {
 /// Section 7: each server compacts on its own, and only what is committed.
 #[test]
 fn servers_compact_on_their_own() {
-    let group = Group::new("group a b c leader=a; propose a x=1 y=2; quiet settle; compact b 2");
+    let group = Group::new("group a b c leader=a; propose a x=1 y=2; quiet run 4; compact b 2");
     assert_eq!((group.at("b").log_start().index.0, group.log("b")), (2, vec![1]));
     assert_eq!((group.at("a").log_start().index.0, group.log("a")), (0, vec![1, 1, 1]));
 }
@@ -171,7 +171,7 @@ fn only_committed_entries_are_compacted() {
 /// Section 7: index and term of the last entry covered are kept for the check of the next append.
 #[test]
 fn the_entry_before_a_compacted_log_is_still_checked() {
-    let mut group = Group::new("group a b c leader=a; propose a x=1; quiet settle; compact b 2");
+    let mut group = Group::new("group a b c leader=a; propose a x=1; quiet run 4; compact b 2");
     group.play("propose a y=2; settle");
     assert_eq!((group.at("b").log_start().term.0, group.log("b")), (1, vec![1]));
     let refused = group.messages("forge c b Append term=5 prev=2@4 terms=5");
@@ -197,7 +197,7 @@ fn a_follower_too_far_behind_gets_a_snapshot() {
         Group::new("group a b c leader=a; isolate c; propose a x=1; quiet settle; compact a 2; heal; run 3");
     let peer = group.at("a").peers().find(|peer| peer.id == super::id("c")).expect("c is a member");
     assert_eq!(peer.state, PeerState::Snapshot);
-    group.play("stream a c; propose a y=2; quiet settle");
+    group.play("stream a c; propose a y=2; quiet run 4");
     assert_eq!((group.at("c").log_start().index.0, group.commit("c")), (2, 3));
 }
 
