@@ -50,7 +50,10 @@ pub async fn run(core: Rc<Core>) {
                 core.state.borrow_mut().journal.seal();
                 continue;
             }
-            if !core.journal_bell.wait_for(SEAL_AFTER).await && core.state.borrow().journal.wants_seal() {
+            // A core with nothing to seal sleeps until something happens: a timer would wake it a hundred times a second.
+            if !core.state.borrow().journal.wants_seal() {
+                core.journal_bell.wait().await;
+            } else if !core.journal_bell.wait_for(SEAL_AFTER).await {
                 core.state.borrow_mut().journal.seal();
             }
             continue;
