@@ -44,17 +44,15 @@ impl Ring {
         groups.sort();
         assert!(groups.windows(2).all(|pair| pair[0] != pair[1]), "a group stands on the ring twice: {groups:?}");
 
-        let points = points_of(&groups, virtual_nodes);
+        let points = Points::of(&groups, virtual_nodes);
         let slots = usize::from(SLOTS);
         let capacity = (slots * (100 + HEADROOM_PERCENT)).div_ceil(100 * groups.len());
         let mut owned = vec![0usize; groups.len()];
         let mut owners = vec![groups[0]; slots];
         for slot in slots_in_turn() {
-            let position = u64::from(slot) << (64 - SLOTS.trailing_zeros());
-            let first = points.partition_point(|point| point.position < position);
             // Ends: all groups together have room for more than all slots.
-            let point = points[first..].iter().chain(&points).find(|point| owned[point.group] < capacity);
-            let group = point.expect("the groups have room for all slots").group;
+            let group = points.from(slot).find(|group| owned[*group] < capacity);
+            let group = group.expect("the groups have room for all slots");
             owned[group] += 1;
             owners[usize::from(slot)] = groups[group];
         }
@@ -77,25 +75,60 @@ impl Ring {
     }
 }
 
-/// One stand of one group on the circle. `group` counts in the ascending list of groups.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Point {
-    position: u64,
-    group: usize,
+/// Every stand of every group on the circle, in the order of their positions. A position is computed from its number
+/// whenever it is asked for: a thousand groups stand at half a million points, and every core and client builds a ring.
+struct Points<'a> {
+    groups: &'a [GroupId],
+    virtual_nodes: u32,
+    /// Where in `numbers` the points at or after each slot's position begin.
+    starts: Vec<u32>,
+    /// The place of the group in `groups` times the number of virtual nodes, and the virtual node.
+    numbers: Vec<u32>,
 }
 
-fn points_of(groups: &[GroupId], virtual_nodes: u32) -> Vec<Point> {
-    let mut points = Vec::with_capacity(groups.len() * virtual_nodes as usize);
-    for (number, group) in groups.iter().enumerate() {
-        for virtual_node in 0..virtual_nodes {
-            let mut name = [0; 8];
-            name[..4].copy_from_slice(&group.0.to_le_bytes());
-            name[4..].copy_from_slice(&virtual_node.to_le_bytes());
-            points.push(Point { position: xxh3_64(&name), group: number });
+impl Points<'_> {
+    fn of(groups: &[GroupId], virtual_nodes: u32) -> Points<'_> {
+        let count = groups.len() as u64 * u64::from(virtual_nodes);
+        let count = u32::try_from(count).expect("a map of so many points is refused before");
+        let starts = vec![0; usize::from(SLOTS) + 1];
+        let mut points = Points { groups, virtual_nodes, starts, numbers: vec![0; count as usize] };
+        let slot = |position: u64| (position >> (64 - SLOTS.trailing_zeros())) as usize;
+        for number in 0..count {
+            let slot = slot(points.position(number));
+            points.starts[slot + 1] += 1;
         }
+        for slot in 0..usize::from(SLOTS) {
+            points.starts[slot + 1] += points.starts[slot];
+        }
+        let mut free = points.starts.clone();
+        for number in 0..count {
+            let place = &mut free[slot(points.position(number))];
+            points.numbers[*place as usize] = number;
+            *place += 1;
+        }
+        let mut numbers = std::mem::take(&mut points.numbers);
+        for bounds in points.starts.windows(2) {
+            // Of two at one position the lower group comes first.
+            let span = &mut numbers[bounds[0] as usize..bounds[1] as usize];
+            span.sort_unstable_by_key(|number| (points.position(*number), *number));
+        }
+        points.numbers = numbers;
+        points
     }
-    points.sort();
-    points
+
+    fn position(&self, number: u32) -> u64 {
+        let mut name = [0; 8];
+        name[..4].copy_from_slice(&self.groups[(number / self.virtual_nodes) as usize].0.to_le_bytes());
+        name[4..].copy_from_slice(&(number % self.virtual_nodes).to_le_bytes());
+        xxh3_64(&name)
+    }
+
+    /// The groups whose points follow a slot's position, once around the circle: their places among the groups.
+    fn from(&self, slot: u16) -> impl Iterator<Item = usize> + '_ {
+        let first = self.starts[usize::from(slot)] as usize;
+        let numbers = self.numbers[first..].iter().chain(&self.numbers[..first]);
+        numbers.map(|number| (number / self.virtual_nodes) as usize)
+    }
 }
 
 /// All slots in a fixed order that jumps about the circle, so that those who find their group full and move
