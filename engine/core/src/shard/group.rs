@@ -105,6 +105,8 @@ pub(super) struct Group {
     pub(super) sending: BTreeMap<ReplicaId, Sending>,
     /// Peers that have got one, and lack much of what came since.
     pub(super) catching_up: BTreeSet<ReplicaId>,
+    /// Whether it is among those that count ticks.
+    pub(super) counts_ticks: bool,
     /// The tick at which it fell asleep, if it sleeps.
     slept_at: Option<u64>,
 }
@@ -150,6 +152,7 @@ impl Group {
             kept_back_bytes: 0,
             log_bytes: 0,
             sync_asked_at: applied_index,
+            counts_ticks: true,
             slept_at: None,
             installing: false,
             snapshots_installed: 0,

@@ -31,7 +31,7 @@ impl Shard {
     /// Tells every group whom the map wants in it.
     pub(super) fn want_members(&mut self) {
         let mut leading = Vec::new();
-        for (id, group) in &mut self.groups {
+        for (id, group) in self.groups.iter_mut() {
             let Some(entry) = self.map.group(*id) else { continue };
             if !group.want(&entry.replicas) {
                 self.unsettled.insert(*id);

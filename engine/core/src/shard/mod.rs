@@ -14,6 +14,7 @@ mod early;
 pub mod effects;
 pub mod event;
 mod group;
+mod groups;
 mod liveness;
 mod members;
 mod rounds;
@@ -31,6 +32,7 @@ use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
 use effects::{Persist, SnapshotStep};
 use group::Group;
+use groups::Groups;
 use liveness::Links;
 use raft::entry::EntryKind;
 use raft::ids::GroupId;
@@ -39,7 +41,7 @@ use raft::ready::Ready;
 use raft::replica::Persisted;
 use rounds::Rounds;
 use snapshots::Slot;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
 /// when the shard was made.
@@ -93,7 +95,7 @@ pub struct Shard {
     options: Options,
     map: ClusterMap,
     ring: Ring,
-    groups: BTreeMap<GroupId, Group>,
+    groups: Groups,
     /// Groups that count ticks; the others sleep.
     awake: BTreeSet<GroupId>,
     links: Links,
@@ -138,8 +140,7 @@ struct Held {
 impl Shard {
     /// The shard of a core that holds `starts`, under the routing of `map`.
     pub fn new(options: Options, map: &ClusterMap, starts: Vec<GroupStart>) -> Shard {
-        let groups: BTreeMap<GroupId, Group> =
-            starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
+        let groups = Groups::new(starts.into_iter().map(|start| (start.group, Group::new(&options, start))));
         let waits = |group: &GroupId| {
             let (messages, persisted) = (Vec::new(), Persisted::default());
             Held { number: RECOVERED, tick: 0, group: *group, messages, persisted }

@@ -21,8 +21,11 @@ impl Shard {
     pub(super) fn stir(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.groups.get_mut(&id)?;
         group.wake(self.ticks, &self.links);
-        self.awake.insert(id);
-        self.touch(id)
+        note_sleep(&mut self.awake, group, id);
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
+        Some(group)
     }
 
     /// Costs what the groups that are awake cost, and the peer cores.
@@ -126,9 +129,15 @@ impl Shard {
 
 /// Takes a group that has fallen asleep out of those that count ticks, or one that has woken in.
 pub(super) fn note_sleep(awake: &mut BTreeSet<GroupId>, group: &mut Group, id: GroupId) {
-    match group.is_asleep() {
-        true if awake.remove(&id) => group.rest(),
-        true => {}
-        false => drop(awake.insert(id)),
+    let is_awake = !group.is_asleep();
+    // Told with every event and every turn of a group: the set is searched only when it changes.
+    if std::mem::replace(&mut group.counts_ticks, is_awake) == is_awake {
+        return;
+    }
+    if is_awake {
+        awake.insert(id);
+    } else {
+        awake.remove(&id);
+        group.rest();
     }
 }
