@@ -3,6 +3,7 @@
 //! Exit codes: 0 stopped as asked, 1 could not go on, 2 a command line or settings that cannot be meant.
 
 mod args;
+mod memory;
 mod sources;
 mod traces;
 
@@ -14,11 +15,6 @@ use std::process::ExitCode;
 
 /// A command line or settings that cannot be meant; clap uses the same number.
 const EXIT_USAGE: u8 = 2;
-
-/// The system's allocator has a lock for each of its arenas, and threads share arenas: a core waited on a store thread, or on
-/// another core, that was descheduled inside. This one allocates without a lock, RocksDB's memory included.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let text = match Cli::parse().command {
@@ -41,6 +37,7 @@ fn main() -> ExitCode {
 
 /// Is a node until told to stop.
 fn start(run: &Run) -> ExitCode {
+    memory::keep();
     log_to_stderr();
     let (prepared, _temporary) = match sources::prepare(run) {
         Ok(prepared) => prepared,
