@@ -35,8 +35,10 @@ fn the_log_is_cut_only_as_far_as_the_store_holds_it_durably() {
     shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
     let beat = Body::Append { prev: id(20), commit: Index(20), entries: Vec::new() };
     tell(&mut shard, &mut effects, others[0], Term(1), beat);
-    shard.handle(Event::Tick, &mut effects);
-    shard.finish(&mut effects);
+    for _ in 0..4 {
+        shard.handle(Event::Tick, &mut effects);
+        shard.finish(&mut effects);
+    }
     let run = effects.apply.pop().expect("all of it is committed");
     let bytes = run.charge();
     let run = AppliedRun { group: GROUP, applied: id(20), outcomes: Vec::new(), crowded: Vec::new() };

@@ -106,16 +106,15 @@ impl Applier {
         Ok(done)
     }
 
-    /// Puts where the groups stand after all runs into the batch.
+    /// Puts where the groups stand after all runs into the batch: once each, in the order of their keys.
     fn write_standings(&self, runs: &[ApplyRun], batch: &mut Batch) {
-        for (at, run) in runs.iter().enumerate() {
-            // Runs of one group usually follow each other: once is enough.
-            if runs.get(at + 1).is_some_and(|next| next.group == run.group) {
-                continue;
-            }
-            let Standing { applied, state } = &self.groups[&run.group];
+        let mut groups: Vec<GroupId> = runs.iter().map(|run| run.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        for group in groups {
+            let Standing { applied, state } = &self.groups[&group];
             let record = Applied { id: *applied, sessions: state.sessions };
-            batch.writes.put(keys::applied(run.group), record.encode());
+            batch.writes.put(keys::applied(group), record.encode());
         }
     }
 }

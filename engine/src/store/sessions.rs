@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, hash_map};
 pub struct SessionCache {
     bytes_max: usize,
     sessions: HashMap<Place, Cached>,
-    /// What the current batch has changed, in order of the first change.
+    /// What the current batch has changed.
     changed: Vec<Place>,
     /// About what `sessions` takes, as of the last batch.
     bytes: usize,
@@ -86,6 +86,8 @@ impl SessionCache {
 
     /// Puts what has changed into the batch.
     pub fn write(&mut self, batch: &mut WriteBatch) {
+        // As the data do, they find their places in the memtable along the same path.
+        self.changed.sort_unstable();
         for place in self.changed.drain(..) {
             let hash_map::Entry::Occupied(mut entry) = self.sessions.entry(place) else {
                 unreachable!("a changed session is in memory");

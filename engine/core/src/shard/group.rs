@@ -16,8 +16,11 @@ use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Fewer committed entries than these are kept from a store that nobody waits for, until the next tick.
+/// Fewer committed entries than these are kept from a store that nobody waits for, but not for long.
 const RUN_ENTRIES: u64 = 2048;
+
+/// For so many ticks.
+const KEPT_TICKS: u32 = 4;
 
 /// What a replica may do with the state it found at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,8 @@ pub(super) struct Group {
     replaying: Option<Index>,
     /// What is committed is handed over however little it is.
     apply_due: bool,
+    /// The ticks that something has been kept back.
+    kept_ticks: u32,
     /// What the store holds durably.
     pub(super) store_durable: LogId,
     /// Bytes of the entries that came since the store was last fed.
@@ -148,6 +153,7 @@ impl Group {
             applied,
             replaying: None,
             apply_due: false,
+            kept_ticks: 0,
             store_durable: applied,
             kept_back_bytes: 0,
             log_bytes: 0,
@@ -255,8 +261,8 @@ impl Group {
         self.has_unapplied() && !self.keeps_back(options)
     }
 
-    /// While no request waits for the store, entries go there some at a time, at the next tick at the latest, as a
-    /// large batch costs it much less than many small ones.
+    /// While no request waits for the store, entries go there some at a time, after a few ticks at the latest, as a
+    /// large batch costs it much less than many small ones: each group of a batch costs two more records.
     fn keeps_back(&self, options: &Options) -> bool {
         let entries = self.replica.applicable().0 - self.handed.0;
         let few = entries < RUN_ENTRIES && self.kept_back_bytes < options.run_bytes_max;
@@ -274,7 +280,8 @@ impl Group {
             self.replica.tick(&mut self.ready);
             self.note_sleep(tick);
         }
-        self.apply_due = self.has_unapplied();
+        self.kept_ticks = if self.has_unapplied() { self.kept_ticks + 1 } else { 0 };
+        self.apply_due = self.kept_ticks >= KEPT_TICKS;
         if ask && self.serving == Serving::Hollow && !self.installing {
             self.replica.request_snapshot(&mut self.ready);
         }
@@ -374,10 +381,16 @@ impl Group {
             return 0;
         }
         self.apply_due = false;
+        self.kept_ticks = 0;
         self.kept_back_bytes = 0;
         let from = self.handed.next();
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
-            Some(entries) => self.hand(&entries, effects),
+            Some(entries) => {
+                let charge = self.hand(&entries, effects);
+                // What did not fit the run has waited as long: it goes when this has been applied.
+                self.apply_due = self.handed < last;
+                charge
+            }
             None => {
                 self.replaying = Some(from);
                 effects.replay.push(Replay { group: self.id, from, last, bytes_max: options.run_bytes_max });
@@ -395,7 +408,9 @@ impl Group {
         }
         let first = entries.first().map(|first| first.index);
         assert_eq!(first, asked, "group {}: an entry is committed, not applied, and not in the journal", self.id);
-        self.hand(&entries, effects)
+        let charge = self.hand(&entries, effects);
+        self.apply_due = self.has_unapplied();
+        charge
     }
 
     fn hand(&mut self, entries: &[Entry], effects: &mut Effects) -> usize {
