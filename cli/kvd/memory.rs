@@ -28,7 +28,16 @@ pub fn keep() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libmimalloc_sys::mi_option_get;
+    use libmimalloc_sys::{mi_is_in_heap_region, mi_option_get};
+
+    #[test]
+    fn malloc_is_mimalloc() {
+        let block = Box::new([7u8; 40]);
+        // SAFETY: looks the address up, and nothing else.
+        #[allow(unsafe_code)]
+        let ours = unsafe { mi_is_in_heap_region(block.as_ptr().cast()) };
+        assert!(ours, "another allocator is linked in as malloc");
+    }
 
     #[test]
     fn the_option_is_the_one_that_is_meant() {

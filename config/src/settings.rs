@@ -69,7 +69,7 @@ pub struct Node {
 #[serde(deny_unknown_fields, default)]
 pub struct Raft {
     /// E: without a leader's sign for E/2 to E, a follower stands for election. A leader gives a sign every
-    /// E/10.
+    /// E/5 at least.
     #[serde(with = "units::duration")]
     pub election_timeout: Duration,
     /// A log longer than this many entries is cut; a follower still behind gets a snapshot.

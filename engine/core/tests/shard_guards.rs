@@ -11,7 +11,7 @@ use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
 use lone::{GROUP, serving, shard, synced, tell};
 use raft::Membership;
-use raft::entry::LogId;
+use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body};
 
@@ -231,4 +231,29 @@ fn the_log_is_held_for_whom_a_snapshot_is_on_its_way_to() {
     shard.finish(&mut effects);
     assert_eq!(effects.snapshots.len(), 1, "{:?}", effects.messages);
     assert_eq!(synced_at(&mut shard, &mut effects, 31), Index(20), "it needs what follows");
+}
+
+/// Entries that did not fit one run for the store, and a tick before that has been applied.
+#[test]
+fn the_rest_of_a_run_is_not_kept_back_again() {
+    let (mut shard, others) = shard(1);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    let entry = |index| Entry {
+        term: Term(1),
+        index: Index(index),
+        kind: EntryKind::Command,
+        payload: vec![0; 400_000].into(),
+    };
+    let append = Body::Append { prev: id(1), commit: Index(4), entries: (2..=4).map(entry).collect() };
+    tell(&mut shard, &mut effects, others[0], Term(1), append);
+    synced(&mut shard, &mut effects);
+    let run = effects.apply.pop().expect("more than one run is committed");
+    assert_eq!(run.entries.last().map(|entry| entry.id), Some(id(3)));
+    shard.handle(Event::Tick, &mut effects);
+    let (applied, bytes) = (id(3), run.charge());
+    let applied = AppliedRun { group: GROUP, applied, outcomes: Vec::new(), crowded: Vec::new() };
+    shard.handle(Event::Applied { run: applied, bytes }, &mut effects);
+    shard.finish(&mut effects);
+    assert_eq!(effects.apply.pop().expect("the rest").entries[0].id, id(4));
 }

@@ -14,7 +14,7 @@ pub struct Options {
     /// E, the election timeout in ticks, at least 2: a wait is drawn from E/2..=E, anew for each attempt; a leader that
     /// has not heard a quorum for E steps down.
     pub election_ticks: u32,
-    /// Ticks between two heartbeats, at least 1 and less than E/2.
+    /// Ticks between two heartbeats, at least 1 and less than E/4: who is sent entries may get every second one only.
     pub heartbeat_ticks: u32,
     /// Ticks without anything to do after which a leader puts its group to sleep, if the host lets it (rule 20). At
     /// least 1.

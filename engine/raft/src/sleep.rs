@@ -52,8 +52,8 @@ impl Replica {
     }
 
     /// Ends its sleep, if it sleeps, after `passed` ticks of it. `silent` tells for how many ticks the node of a member has
-    /// not been heard: that counts as the last sign of life of the member there. A leader sends heartbeats with its
-    /// next tick, a follower has what is left of its patience with the leader.
+    /// not been heard: that counts as the last sign of life of the member there. A leader sends entries or heartbeats
+    /// with its next tick, a follower has what is left of its patience with the leader.
     pub fn wake(&mut self, passed: u64, silent: &dyn Fn(u16) -> u64) {
         if !std::mem::take(&mut self.asleep) {
             return;

@@ -281,7 +281,8 @@ impl Group {
             self.note_sleep(tick);
         }
         self.kept_ticks = if self.has_unapplied() { self.kept_ticks + 1 } else { 0 };
-        self.apply_due = self.kept_ticks >= KEPT_TICKS;
+        // Once due, what is left is due until it has been handed over.
+        self.apply_due = self.has_unapplied() && (self.apply_due || self.kept_ticks >= KEPT_TICKS);
         if ask && self.serving == Serving::Hollow && !self.installing {
             self.replica.request_snapshot(&mut self.ready);
         }
@@ -382,12 +383,11 @@ impl Group {
         }
         self.apply_due = false;
         self.kept_ticks = 0;
-        self.kept_back_bytes = 0;
         let from = self.handed.next();
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
             Some(entries) => {
                 let charge = self.hand(&entries, effects);
-                // What did not fit the run has waited as long: it goes when this has been applied.
+                // What did not fit the run has waited as long: it goes with the next turn of the group.
                 self.apply_due = self.handed < last;
                 charge
             }
@@ -430,6 +430,10 @@ impl Group {
             let length = run.bytes.len() as u32 - start;
             run.entries.push(ApplyEntry { id: entry.id(), kind: entry.kind, start, length });
         }
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        // Entries that were cut off again count until everything has been handed over.
+        let all = self.handed == self.replica.last().index;
+        self.kept_back_bytes = if all { 0 } else { self.kept_back_bytes.saturating_sub(bytes) };
         let charge = run.charge();
         effects.apply.push(run);
         charge

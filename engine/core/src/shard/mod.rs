@@ -195,7 +195,7 @@ impl Shard {
                 if let Some(group) = self.touch(run.group) {
                     group.applied(run, effects);
                 }
-                if was_full {
+                if was_full && self.apply_bytes < self.options.apply_bytes_max {
                     // Room in the store's queue may let any group go on.
                     let lagging = self.groups.iter().filter(|(_, group)| group.has_unapplied()).map(|(id, _)| *id);
                     self.touched.extend(lagging);
