@@ -47,7 +47,10 @@ impl Store {
         batch.put(keys::NEXT_GENERATION, (generation + 1).to_le_bytes());
         batch.put(keys::replica(group), record.encode());
         batch.put(keys::applied(group), Applied::default().encode());
-        batch.delete(keys::installed(group));
+        // A deletion of nothing has RocksDB rewrite the whole file that it is flushed to.
+        if db.get_pinned(keys::installed(group)).map_err(StoreError::of("create a replica"))?.is_some() {
+            batch.delete(keys::installed(group));
+        }
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         db.write_opt(batch, &synced).map_err(StoreError::of("create a replica"))?;
