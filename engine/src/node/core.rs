@@ -5,17 +5,16 @@
 //! then what must be made durable, what the store may apply, answers and reads; at last one send per connection.
 
 use super::clients::Clients;
+use super::journal_disk::Batch;
 use super::journal_files::Spare;
 use super::journal_task::Files;
 use super::mesh::{Mesh, ToCore};
-use super::metrics::{CoreMetrics, ReplicaMetrics};
 use super::peers::Peers;
 use super::queue::{Inbox, Sender};
 use super::runtime;
-use super::runtime::bell::Bell;
+use super::runtime::bell::{Bell, Slot};
 use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
-use super::status::{self, CoreStatus};
 use super::store_threads::{Read, Write};
 use super::{NodeError, NodeFacts, journal_task};
 use crate::store::{Cached, Store};
@@ -26,9 +25,8 @@ use engine_core::shard::effects::{SnapshotStep, StoreRead};
 use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
 use net::hello::Hello;
 use net::response::Response;
-use raft::replica::Role;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -70,6 +68,8 @@ pub struct Parts {
     pub writer: Sender<Write>,
     /// The store's reader.
     pub reader: Sender<Read>,
+    /// The thread that writes the journal.
+    pub disk: Sender<Batch>,
     /// The helper that makes segments.
     pub spares: Sender<Spare>,
     /// Where the segments are.
@@ -88,6 +88,7 @@ pub struct Core {
     pub(super) store: Store,
     pub(super) writer: Sender<Write>,
     pub(super) reader: Sender<Read>,
+    pub(super) disk: Sender<Batch>,
     pub(super) spares: Sender<Spare>,
     pub(super) journal_directory: PathBuf,
     pub(super) direct_io: bool,
@@ -95,6 +96,8 @@ pub struct Core {
     pub(super) state: RefCell<State>,
     pub(super) turn_bell: Bell,
     pub(super) journal_bell: Bell,
+    /// The buffer of the batch that has been written.
+    pub(super) written: Slot<Vec<u8>>,
     stopping: Cell<bool>,
     /// There will be no further turn.
     done: Cell<bool>,
@@ -162,6 +165,7 @@ impl Core {
             store: parts.store,
             writer: parts.writer,
             reader: parts.reader,
+            disk: parts.disk,
             spares: parts.spares,
             journal_directory: parts.journal_directory,
             direct_io: parts.direct_io,
@@ -169,6 +173,7 @@ impl Core {
             state: RefCell::new(state),
             turn_bell: Bell::default(),
             journal_bell: Bell::default(),
+            written: Slot::default(),
             stopping: Cell::new(false),
             done: Cell::new(false),
             started: Instant::now(),
@@ -293,6 +298,7 @@ impl Core {
                 drop(state);
                 self.turn_bell.ring();
             }
+            ToCore::JournalWritten(buffer) => self.written.give(buffer),
             ToCore::SpareReady(id) => {
                 let mut state = self.state.borrow_mut();
                 state.spares_ordered -= 1;
@@ -444,51 +450,6 @@ impl Core {
                 super::set_aside::mark(self.store.path(), &error);
                 std::process::abort();
             }
-        }
-    }
-
-    /// What this core's replicas look like now.
-    pub(super) fn status(&self) -> CoreStatus {
-        let state = self.state.borrow();
-        let replicas: Vec<_> = state.shard.views().map(|view| status::replica(&view)).collect();
-        let led = replicas.iter().all(|replica| replica.leader.is_some());
-        CoreStatus { forwarded: state.clients.forwarded(), ready: led && state.shard.caught_up(), replicas }
-    }
-    /// What this core has counted, and what its replicas look like to an operator.
-    fn metrics(&self) -> CoreMetrics {
-        let state = self.state.borrow();
-        let (connections, inflight_bytes) = state.clients.load();
-        let replicas = state.shard.views().filter_map(|view| {
-            let replica = state.shard.replica(view.group)?;
-            let last = view.last.0;
-            // While a lost replica is replaced its node has two: the newer one comes later.
-            let lag: BTreeMap<u16, u64> =
-                replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last))).collect();
-            Some(ReplicaMetrics {
-                group: view.group.0,
-                state: match view.role {
-                    Role::Follower | Role::Learner => 0,
-                    Role::PreCandidate | Role::Candidate => 1,
-                    Role::Leader => 2,
-                },
-                term: view.term.0,
-                log_entries: last + 1 - view.first.0,
-                committed: view.commit.0,
-                apply_lag: view.commit.0.saturating_sub(view.applied.0),
-                lag: lag.into_iter().collect(),
-            })
-        });
-        CoreMetrics {
-            core: self.index,
-            counters: state.clients.counters.clone(),
-            replicas: replicas.collect(),
-            peers: state.peers.standing().collect(),
-            connections,
-            inflight_bytes,
-            unapplied_bytes: state.shard.unapplied_bytes() as u64,
-            forwarded: state.clients.forwarded(),
-            journal_segments: state.journal.segments().count() as u64,
-            store: self.store.gauges(),
         }
     }
 }

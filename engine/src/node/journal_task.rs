@@ -1,9 +1,10 @@
-//! The task of a core that moves journal batches to the disk, one at a time.
+//! The task of a core that moves journal batches to the disk's thread (`journal_disk.rs`), one at a time.
 //!
 //! While a write and its sync are under way, turns go on and fill the next batch; when it completes, what it made
-//! durable is told to the shard by persist number. An error ends the process: no retry, no answer (rule 12).
+//! durable is told to the shard by persist number.
 
 use super::core::Core;
+use super::journal_disk::Batch;
 use super::journal_files::{self, Spare};
 use super::runtime::{self, file::SegmentFile};
 use engine_core::journal::{Extent, SegmentId};
@@ -38,7 +39,6 @@ pub struct Files {
 
 /// Runs until the core stops and everything is durable and sealed.
 pub async fn run(core: Rc<Core>) {
-    let mut current: Option<(SegmentId, SegmentFile)> = None;
     loop {
         order_spares(&core);
         let write = core.state.borrow_mut().journal.take_write();
@@ -58,18 +58,10 @@ pub async fn run(core: Rc<Core>) {
             }
             continue;
         };
-        if current.as_ref().is_none_or(|(id, _)| *id != write.segment) {
-            if let Some((_, old)) = current.take() {
-                old.close().await.unwrap_or_else(|error| fail(&core, &error));
-            }
-            let path = journal_files::path(&core.journal_directory, write.segment);
-            let file = SegmentFile::open(&path, core.direct_io).await.unwrap_or_else(|error| fail(&core, &error));
-            current = Some((write.segment, file));
-        }
-        let (_, file) = current.as_ref().expect("it was just opened");
-        let sync = core.settings.journal.fsync;
         let (began, bytes) = (core.now(), write.bytes.len() as u64);
-        let buffer = file.write(write.bytes, write.offset, sync).await.unwrap_or_else(|error| fail(&core, &error));
+        let sync = core.settings.journal.fsync;
+        core.disk.send(Batch { segment: write.segment, offset: write.offset, bytes: write.bytes, sync });
+        let buffer = core.written.wait().await;
         {
             let counters = &mut core.state.borrow_mut().clients.counters;
             counters.journal_batches.record(bytes);

@@ -94,6 +94,8 @@ pub enum ToCore {
         /// What.
         response: net::response::Response,
     },
+    /// The journal's thread has written a batch, and synced it if it was to: its buffer.
+    JournalWritten(Vec<u8>),
     /// A zero-written, synced segment file stands ready.
     SpareReady(SegmentId),
     /// What the replicas of this core look like.

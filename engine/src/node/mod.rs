@@ -14,6 +14,7 @@ mod founding;
 mod front;
 mod health;
 mod host;
+mod journal_disk;
 mod journal_files;
 mod journal_task;
 mod lobby;
@@ -278,8 +279,9 @@ fn prepare(
             "this file system takes no direct writes: the journal goes through the page cache"
         );
     }
+    let disk = journal_disk::start(index, journal_directory.clone(), direct_io, mesh.clone()).map_err(start)?;
     let (facts, mesh) = (facts.clone(), mesh.clone());
-    let parts = Parts { index, facts, mesh, inbox, store, writer, reader, spares, journal_directory, direct_io };
+    let parts = Parts { index, facts, mesh, inbox, store, writer, reader, disk, spares, journal_directory, direct_io };
     Ok((parts, thread))
 }
 

@@ -1,8 +1,11 @@
-//! What a node says of itself, gathered from its cores.
+//! What a node says of itself, gathered from its cores: to clients, and to whoever scrapes.
 
+use super::core::Core;
+use super::metrics::{CoreMetrics, ReplicaMetrics};
 use engine_core::shard::GroupView;
 use net::status::ReplicaStatus;
 use raft::replica::Role;
+use std::collections::BTreeMap;
 
 /// One core's share of a node's status.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub struct CoreStatus {
 }
 
 /// A replica as the wire shows it.
-pub fn replica(view: &GroupView) -> ReplicaStatus {
+fn replica(view: &GroupView) -> ReplicaStatus {
     ReplicaStatus {
         group: view.group.0,
         role: match view.role {
@@ -33,5 +36,53 @@ pub fn replica(view: &GroupView) -> ReplicaStatus {
         last_log_index: view.last.0,
         leader: view.leader.map(|leader| leader.node()),
         snapshots_installed: view.snapshots_installed,
+    }
+}
+
+impl Core {
+    /// What this core's replicas look like now.
+    pub(super) fn status(&self) -> CoreStatus {
+        let state = self.state.borrow();
+        let replicas: Vec<_> = state.shard.views().map(|view| replica(&view)).collect();
+        let led = replicas.iter().all(|replica| replica.leader.is_some());
+        CoreStatus { forwarded: state.clients.forwarded(), ready: led && state.shard.caught_up(), replicas }
+    }
+
+    /// What this core has counted, and what its replicas look like to an operator.
+    pub(super) fn metrics(&self) -> CoreMetrics {
+        let state = self.state.borrow();
+        let (connections, inflight_bytes) = state.clients.load();
+        let replicas = state.shard.views().filter_map(|view| {
+            let replica = state.shard.replica(view.group)?;
+            let last = view.last.0;
+            // While a lost replica is replaced its node has two: the newer one comes later.
+            let lag: BTreeMap<u16, u64> =
+                replica.peers().map(|peer| (peer.id.node(), last - peer.matched.0.min(last))).collect();
+            Some(ReplicaMetrics {
+                group: view.group.0,
+                state: match view.role {
+                    Role::Follower | Role::Learner => 0,
+                    Role::PreCandidate | Role::Candidate => 1,
+                    Role::Leader => 2,
+                },
+                term: view.term.0,
+                log_entries: last + 1 - view.first.0,
+                committed: view.commit.0,
+                apply_lag: view.commit.0.saturating_sub(view.applied.0),
+                lag: lag.into_iter().collect(),
+            })
+        });
+        CoreMetrics {
+            core: self.index,
+            counters: state.clients.counters.clone(),
+            replicas: replicas.collect(),
+            peers: state.peers.standing().collect(),
+            connections,
+            inflight_bytes,
+            unapplied_bytes: state.shard.unapplied_bytes() as u64,
+            forwarded: state.clients.forwarded(),
+            journal_segments: state.journal.segments().count() as u64,
+            store: self.store.gauges(),
+        }
     }
 }

@@ -13,6 +13,37 @@ pub struct Bell {
     waker: RefCell<Option<Waker>>,
 }
 
+/// One value that one task of the core waits for and any other gives.
+#[derive(Debug)]
+pub struct Slot<T> {
+    value: RefCell<Option<T>>,
+    bell: Bell,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Slot<T> {
+        Slot { value: RefCell::new(None), bell: Bell::default() }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Gives the value to the task that waits for it, or will.
+    pub fn give(&self, value: T) {
+        *self.value.borrow_mut() = Some(value);
+        self.bell.ring();
+    }
+
+    /// Waits for the value.
+    pub async fn wait(&self) -> T {
+        loop {
+            if let Some(value) = self.value.take() {
+                return value;
+            }
+            self.bell.wait().await;
+        }
+    }
+}
+
 impl Bell {
     /// Wakes the waiting task, now or when it comes to wait.
     pub fn ring(&self) {
