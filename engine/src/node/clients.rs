@@ -1,12 +1,13 @@
 //! Clients of this core: their connections, what they ask, and what they are told.
 //!
-//! A connection's frames are handled where they lie in its receive buffer. Answers of a turn are gathered per
-//! connection and leave in one send. A client that does not read its answers, or has too much in flight,
+//! A connection's frames are handled where they lie in its receive buffer. Answers of a turn, on a busy core of a few, are
+//! gathered per connection and leave in one send. A client that does not read its answers, or has too much in flight,
 //! is not read from until that changes; when all of a core's clients together have too much in flight, requests are
 //! refused as busy.
 
 use super::core::Core;
 use super::counters::{self, Counters};
+use super::held::Held;
 use super::mesh::{Mesh, ToCore};
 use super::runtime;
 use super::runtime::bell::Bell;
@@ -57,6 +58,8 @@ pub struct Clients {
     foreign: BTreeMap<u64, (u16, Ticket)>,
     last_foreign: u64,
     forwarded: u64,
+    /// Requests of this core's clients in flight.
+    inflight: usize,
     /// Bytes of all requests of this core's clients in flight.
     inflight_bytes: usize,
     /// What the core counts.
@@ -71,6 +74,7 @@ struct Client {
     inflight: Cell<usize>,
     inflight_bytes: Cell<usize>,
     touched: Cell<bool>,
+    held: Held,
     /// Rung when answers have left, for a reader that waits for room.
     room: Bell,
     starved: Cell<bool>,
@@ -102,6 +106,17 @@ impl Client {
         assert!(inflight > 0 && charged >= bytes, "{bytes} bytes answered of {inflight} requests with {charged} bytes");
         self.inflight.set(inflight - 1);
         self.inflight_bytes.set(charged - bytes);
+    }
+
+    /// Sends its answers.
+    fn send(&self) {
+        self.touched.set(false);
+        self.held.sent();
+        self.socket.flush();
+        if self.starved.get() && self.has_room() {
+            self.starved.set(false);
+            self.room.ring();
+        }
     }
 }
 
@@ -138,7 +153,6 @@ impl Clients {
             client.socket.out().extend_from_slice(frame);
         }
         self.answered(ticket);
-        self.flush();
     }
 
     /// A request is no longer in flight, whether or not its client is still there.
@@ -146,23 +160,31 @@ impl Clients {
         let bytes = ticket.bytes as usize;
         assert!(self.inflight_bytes >= bytes, "{bytes} bytes answered, {} in flight", self.inflight_bytes);
         self.inflight_bytes -= bytes;
+        self.inflight -= 1;
         let Some(client) = self.open.get(&ticket.connection) else { return };
         client.discharge(bytes);
+        client.held.add();
         if !client.touched.replace(true) {
             self.touched.push(client.clone());
         }
     }
 
-    /// Sends every connection's answers.
+    /// The end of a turn: sends answers, except those that wait for others ([`Held`]).
     pub fn flush(&mut self) {
-        for client in self.touched.drain(..) {
-            client.touched.set(false);
-            client.socket.flush();
-            if client.starved.get() && client.has_room() {
-                client.starved.set(false);
-                client.room.ring();
+        let inflight = self.inflight;
+        self.touched.retain(|client| {
+            let queued = client.socket.queued();
+            let waits = !client.starved.get() && client.held.wait(inflight, client.inflight.get(), queued);
+            if !waits {
+                client.send();
             }
-        }
+            waits
+        });
+    }
+
+    /// Sends every connection's answers, those that wait, too.
+    pub fn flush_all(&mut self) {
+        self.touched.drain(..).for_each(|client| client.send());
     }
 
     /// Ends the connections that have been in the middle of a frame for too long: whoever sends a byte now and then
@@ -179,7 +201,7 @@ impl Clients {
 
     /// Ends all connections.
     pub fn close_all(&mut self) {
-        self.flush();
+        self.flush_all();
         for client in self.open.values() {
             client.socket.close();
             client.room.ring();
@@ -251,6 +273,7 @@ impl Core {
             inflight: Cell::new(0),
             inflight_bytes: Cell::new(0),
             touched: Cell::new(false),
+            held: Held::default(),
             room: Bell::default(),
             starved: Cell::new(false),
             half_since: Cell::new(None),
@@ -297,6 +320,7 @@ impl Core {
                         let ticket = Ticket { connection: number, request: frame.header.id, bytes: bytes as u32, mark };
                         let busy = {
                             let clients = &mut self.state.borrow_mut().clients;
+                            clients.inflight += 1;
                             clients.inflight_bytes += bytes;
                             clients.inflight_bytes > self.settings.limits.core_inflight_bytes as usize
                         };
@@ -402,7 +426,7 @@ impl Core {
             Ok(_) if !client.loopback => self.answer(ticket, &Response::Refused(Refusal::Forbidden)),
             Ok(stop) => {
                 self.answer(ticket, &Response::Done);
-                self.state.borrow_mut().clients.flush();
+                self.state.borrow_mut().clients.flush_all();
                 signals::stop_this_process(stop.clean);
             }
             Err(error) => self.bad_request(ticket, error.to_string()),

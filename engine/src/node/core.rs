@@ -274,7 +274,10 @@ impl Core {
         match message {
             ToCore::Connection { socket, hello, loopback } => self.adopt(socket, &hello, loopback),
             ToCore::Forwarded { from, ticket, kind, target, body } => self.forwarded(from, ticket, kind, target, &body),
-            ToCore::Reply { ticket, frame } => self.state.borrow_mut().clients.reply(ticket, &frame),
+            ToCore::Reply { ticket, frame } => {
+                self.state.borrow_mut().clients.reply(ticket, &frame);
+                self.turn_bell.ring();
+            }
             ToCore::Applied(runs) => {
                 for (run, bytes) in runs {
                     self.handle(Event::Applied { run, bytes });
@@ -330,6 +333,7 @@ impl Core {
             }
             self.facts.health.beat(self.index);
             self.handle(Event::Tick);
+            self.state.borrow_mut().clients.flush_all();
             ticks += 1;
             if ticks.is_multiple_of(LOOK_TICKS) {
                 self.keep_journal_short();

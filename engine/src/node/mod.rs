@@ -13,6 +13,7 @@ mod following;
 mod founding;
 mod front;
 mod health;
+mod held;
 mod host;
 mod journal_disk;
 mod journal_files;
