@@ -198,6 +198,9 @@ round_kvdl() {
     measure kvdl get-1 get 1 1 1
     measure kvdl get-256 get 256 16 1
     stop
+    start_kvd 1 --set=raft.leases=true
+    measure kvdl1 get-256 get 256 16 1
+    stop
 }
 round_kvd() {
     start_kvd 4

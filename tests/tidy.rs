@@ -56,6 +56,7 @@ const SHARED: &[(&str, &str)] = &[
 
 /// Files that contain `unsafe`, and why they must.
 const UNSAFE: &[(&str, &str)] = &[
+    ("cli/kvd/checksums.rs", "RocksDB hands over bytes as C does"),
     ("cli/kvd/memory.rs", "the allocator is a C library, and so are its options"),
     ("engine/src/node/runtime/socket.rs", "a socket changes hands by its descriptor, which the types cannot follow"),
 ];

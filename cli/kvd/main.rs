@@ -3,6 +3,7 @@
 //! Exit codes: 0 stopped as asked, 1 could not go on, 2 a command line or settings that cannot be meant.
 
 mod args;
+mod checksums;
 mod memory;
 mod sources;
 mod traces;
