@@ -11,21 +11,22 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 impl Store {
-    /// The replicas, by group. What they have applied is what reads see, not what is synced.
+    /// The replicas, by group. What they have applied is what reads see, not what is synced. For the thread that applies, or before
+    /// there is one: nothing may change meanwhile, as no snapshot is taken. Whenever one is released RocksDB rewrites the files at the
+    /// bottom that are older, and this is asked several times a second.
     pub fn replicas(&self) -> Result<Vec<StoredReplica>, StoreError> {
         let db = &self.shared.db;
-        let snapshot = db.snapshot();
         let mut options = ReadOptions::default();
         options.set_iterate_range(keys::replicas());
         let mut replicas = Vec::new();
-        for record in snapshot.iterator_opt(IteratorMode::Start, options) {
+        for record in db.iterator_opt(IteratorMode::Start, options) {
             let (key, value) = record.map_err(StoreError::of("read the replicas"))?;
             let group = keys::group_of_replica(&key)
                 .ok_or_else(|| StoreError::corrupt("read the replicas", "a key of the wrong length"))?;
             let Replica { id, generation, membership } = Replica::decode(&value)?;
-            let applied = snapshot.get(keys::applied(group)).map_err(StoreError::of("read an applied index"))?;
+            let applied = db.get(keys::applied(group)).map_err(StoreError::of("read an applied index"))?;
             let applied = decode_applied(applied.as_deref())?.id;
-            let installed = snapshot.get(keys::installed(group)).map_err(StoreError::of("read an install record"))?;
+            let installed = db.get(keys::installed(group)).map_err(StoreError::of("read an install record"))?;
             let installed = decode_installed(installed.as_deref())?;
             replicas.push(StoredReplica { group, replica: id, generation, applied, membership, installed });
         }
@@ -47,10 +48,7 @@ impl Store {
         batch.put(keys::NEXT_GENERATION, (generation + 1).to_le_bytes());
         batch.put(keys::replica(group), record.encode());
         batch.put(keys::applied(group), Applied::default().encode());
-        // A deletion of nothing has RocksDB rewrite the whole file that it is flushed to.
-        if db.get_pinned(keys::installed(group)).map_err(StoreError::of("create a replica"))?.is_some() {
-            batch.delete(keys::installed(group));
-        }
+        batch.delete(keys::installed(group));
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         db.write_opt(batch, &synced).map_err(StoreError::of("create a replica"))?;
