@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use net::frame::{BODY_BYTES_MAX, HEADER_BYTES, Kind, VERSION};
+use net::response::Response;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::harness::eventually;
@@ -101,6 +102,39 @@ fn a_frame_that_is_too_long_is_refused_before_anything_is_allocated() {
         let grown = memory(&cluster, 0).saturating_sub(before);
         assert!(grown < 32 << 20, "the node grew by {grown} bytes");
         cluster.client(PATIENCE).put_blind(b"beside long frames", b"v").expect("others are served");
+    });
+}
+
+#[test]
+fn who_reads_its_answers_late_is_read_from_again() {
+    const VALUE_BYTES: usize = 512 << 10;
+    on_cluster("late-readers", Options::default(), |_, cluster| {
+        let key = b"large";
+        let mut client = cluster.client(PATIENCE);
+        client.put_blind(key, &vec![7; VALUE_BYTES]).expect("a write");
+        let group = client.map().expect("a map").ring().group_of(key).0;
+        let address = &cluster.nodes[0].address;
+        let (mut late, mut other) =
+            (Wire::connect(address).expect("one").0, Wire::connect(address).expect("another").0);
+        let read = |wire: &mut Wire| {
+            wire.send_read(group, key, true).expect("a request");
+            wire.receive(PATIENCE).expect("a connection").expect("an answer").1
+        };
+        eventually(PATIENCE, "the value to be there", || {
+            matches!(read(&mut other), Response::Value(Some(value)) if value.len() == VALUE_BYTES).then_some(())
+        });
+        // The first fill what the system holds, the next the place for answers; then another finds no room, and the last is left
+        // where it is. Each time an answer to somebody else says that the node has come so far.
+        for requests in [40, 60, 1, 1] {
+            for _ in 0..requests {
+                late.send_read(group, key, true).expect("a request");
+            }
+            read(&mut other);
+        }
+        for answer in 0..102 {
+            let answered = late.receive(PATIENCE).expect("a connection");
+            assert!(answered.is_some(), "answer {answer} never comes");
+        }
     });
 }
 

@@ -10,7 +10,6 @@ use super::counters::{self, Counters};
 use super::held::Held;
 use super::mesh::{Mesh, ToCore};
 use super::runtime;
-use super::runtime::bell::Bell;
 use super::runtime::socket::{Reader, Socket};
 use super::store_threads::Read;
 use super::{peers, signals, snapshot_in};
@@ -75,8 +74,7 @@ struct Client {
     inflight_bytes: Cell<usize>,
     touched: Cell<bool>,
     held: Held,
-    /// Rung when answers have left, for a reader that waits for room.
-    room: Bell,
+    /// Its reader waits for room.
     starved: Cell<bool>,
     /// Since when a frame has been half there.
     half_since: Cell<Option<Instant>>,
@@ -113,9 +111,8 @@ impl Client {
         self.touched.set(false);
         self.held.sent();
         self.socket.flush();
-        if self.starved.get() && self.has_room() {
-            self.starved.set(false);
-            self.room.ring();
+        if self.starved.get() {
+            self.socket.room().ring();
         }
     }
 }
@@ -169,8 +166,9 @@ impl Clients {
         }
     }
 
-    /// The end of a turn: sends answers, except those that wait for others ([`Held`]).
-    pub fn flush(&mut self) {
+    /// The end of a turn: sends answers, except those that wait for others ([`Held`]). Whether any wait.
+    #[must_use = "whoever lets answers wait sees to it that they leave in time"]
+    pub fn flush(&mut self) -> bool {
         let inflight = self.inflight;
         self.touched.retain(|client| {
             let queued = client.socket.queued();
@@ -180,6 +178,7 @@ impl Clients {
             }
             waits
         });
+        !self.touched.is_empty()
     }
 
     /// Sends every connection's answers, those that wait, too.
@@ -204,7 +203,6 @@ impl Clients {
         self.flush_all();
         for client in self.open.values() {
             client.socket.close();
-            client.room.ring();
         }
     }
 }
@@ -274,7 +272,6 @@ impl Core {
             inflight_bytes: Cell::new(0),
             touched: Cell::new(false),
             held: Held::default(),
-            room: Bell::default(),
             starved: Cell::new(false),
             half_since: Cell::new(None),
             forward: hello.forward,
@@ -289,6 +286,8 @@ impl Core {
         };
         runtime::spawn(async move {
             core.serve(number, &client, reader).await;
+            // What is answered is told, whatever ended the connection.
+            client.send();
             client.socket.close();
             core.state.borrow_mut().clients.open.remove(&number);
             core.facts.connections.release();
@@ -341,8 +340,9 @@ impl Core {
                 client.half_since.set(None);
                 client.starved.set(true);
                 self.turn_bell.ring();
-                client.room.wait().await;
+                client.socket.room().wait().await;
             }
+            client.starved.set(false);
             if buffer.is_empty() {
                 client.half_since.set(None);
             } else if client.half_since.get().is_none() {

@@ -16,7 +16,7 @@ use super::runtime::bell::{Bell, Slot};
 use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
 use super::store_threads::{Read, Write};
-use super::{NodeError, NodeFacts, journal_task};
+use super::{NodeError, NodeFacts, held, journal_task};
 use crate::store::{Cached, Store};
 use config::Settings;
 use engine_core::journal::{Journal, SegmentId};
@@ -98,6 +98,8 @@ pub struct Core {
     pub(super) journal_bell: Bell,
     /// The buffer of the batch that has been written.
     pub(super) written: Slot<Vec<u8>>,
+    /// A task is about to send what waits.
+    answers_wait: Cell<bool>,
     stopping: Cell<bool>,
     /// There will be no further turn.
     done: Cell<bool>,
@@ -174,6 +176,7 @@ impl Core {
             turn_bell: Bell::default(),
             journal_bell: Bell::default(),
             written: Slot::default(),
+            answers_wait: Cell::new(false),
             stopping: Cell::new(false),
             done: Cell::new(false),
             started: Instant::now(),
@@ -333,7 +336,6 @@ impl Core {
             }
             self.facts.health.beat(self.index);
             self.handle(Event::Tick);
-            self.state.borrow_mut().clients.flush_all();
             ticks += 1;
             if ticks.is_multiple_of(LOOK_TICKS) {
                 self.keep_journal_short();
@@ -396,7 +398,7 @@ impl Core {
         }
         for (count, read) in effects.reads.drain(..).enumerate() {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
-                state.clients.flush();
+                state.clients.flush_all();
             }
             if let Some(response) = self.read_in_memory(&read) {
                 state.clients.counters.reads_in_memory += 1;
@@ -434,8 +436,22 @@ impl Core {
         for replay in effects.replay.drain(..) {
             self.replay(replay);
         }
-        state.clients.flush();
+        if state.clients.flush() {
+            self.end_waiting();
+        }
         state.clients.counters.turns.record(self.now() - began);
+    }
+
+    /// Sees to it that answers which wait leave in time, also if no turn follows.
+    fn end_waiting(self: &Rc<Self>) {
+        if !self.answers_wait.replace(true) {
+            let core = self.clone();
+            runtime::spawn(async move {
+                runtime::sleep(held::TIME_MAX).await;
+                core.answers_wait.set(false);
+                core.state.borrow_mut().clients.flush_all();
+            });
+        }
     }
 
     /// The core's clock, in microseconds.

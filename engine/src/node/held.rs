@@ -3,15 +3,20 @@
 //! A send and its receipt cost several microseconds whatever they carry. A core that is busy with many requests sends
 //! an answer or two to each of many connections at the end of a turn, and the rest of the same clients' answers a turn
 //! or two later. So while most of what a client waits for is under way, what is ready waits for it, two turns at
-//! the most. A client with one request in flight never waits, nor does anyone on a core that has little to do.
+//! the most, and a moment if no turn follows. A client with one request in flight never waits, nor does anyone on a core that has
+//! little to do.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 /// Answers wait only on a core that has this many requests in flight.
 const BUSY: usize = 32;
 
-/// How many turns answers wait at the most; each tick of the Raft clock ends all waiting.
+/// How many turns answers wait at the most.
 const TURNS_MAX: u32 = 2;
+
+/// How long answers wait at the most; some turns of a busy core.
+pub const TIME_MAX: Duration = Duration::from_millis(1);
 
 /// With more bytes than this a send is worth its price.
 const BYTES_MAX: usize = 16 << 10;

@@ -32,6 +32,7 @@ struct Shared {
     has_writer: Cell<bool>,
     closed: Cell<bool>,
     bell: Bell,
+    room: Bell,
 }
 
 /// The reading half.
@@ -64,6 +65,7 @@ impl Socket {
             has_writer: Cell::new(false),
             closed: Cell::new(false),
             bell: Bell::default(),
+            room: Bell::default(),
         };
         Ok((Socket { shared: Rc::new(shared) }, Reader { stream, filled: false }))
     }
@@ -76,6 +78,11 @@ impl Socket {
     /// How many bytes wait to be sent.
     pub fn queued(&self) -> usize {
         self.shared.out.borrow().len()
+    }
+
+    /// Rung whenever fewer bytes may wait than before, and when the connection is over.
+    pub fn room(&self) -> &Bell {
+        &self.shared.room
     }
 
     /// Whether the connection is over.
@@ -126,6 +133,7 @@ impl Socket {
             // The peer may have gone first: there is nothing left to shut then.
             let _ = rustix::net::shutdown(self.shared.fd(), Shutdown::Both);
             self.shared.bell.ring();
+            self.shared.room.ring();
         }
     }
 
@@ -147,6 +155,7 @@ impl Socket {
                 if stream.write_all(&bytes).await.is_err() {
                     return socket.close();
                 }
+                socket.shared.room.ring();
             }
         });
     }
