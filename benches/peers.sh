@@ -8,7 +8,7 @@
 #   ETCD34=PATH    an etcd 3.4; else /usr/bin/etcd (Debian etcd-server), if it is one
 #   ROUNDS=N       rounds instead of 3
 #   SYSTEMS="..."  some of: etcd35 etcd34 redis kvd kvd1 kvdl, in this order; kvd1 has one Raft group instead of four, as etcd
-#                  has, kvdl has leases
+#                  has, kvdl has leases, with four groups and with one
 #   KV_NO_INSTALL=1  fetches and builds nothing
 #
 # A system that is not here is left out, and the script says how to get it. All listen on loopback only, and only what

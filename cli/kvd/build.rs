@@ -1,4 +1,4 @@
-//! Has the linker send RocksDB's calls of its CRC-32C to `checksums.rs`.
+//! Has the linker send what RocksDB's log asks of CRC-32C to `checksums.rs`.
 
 /// `rocksdb::crc32c::Extend(unsigned int, char const*, unsigned long)`.
 const EXTEND: &str = "_ZN7rocksdb6crc32c6ExtendEjPKcm";

@@ -1,8 +1,8 @@
 //! Checksums: RocksDB's CRC-32C by the instruction that the CPU has for it.
 //!
 //! RocksDB decides at compile time whether there is one, and is compiled for a CPU that has none, as the binary is to run
-//! on any. It checks every byte of its log that way: 3 % of what a put costs. Here it is decided at run time. The linker sends
-//! RocksDB's calls of `rocksdb::crc32c::Extend` here (`build.rs`); the sums are the same, so stores are, too.
+//! on any. It checks every byte of its log that way: 2.8 % of what puts cost. Here it is decided at run time. The linker of `kvd` sends
+//! the calls of `rocksdb::crc32c::Extend` here (`build.rs`); the sums are the same, so stores are, too.
 
 use std::ffi::c_char;
 use std::slice;
@@ -21,7 +21,7 @@ unsafe extern "C" fn extend(before: u32, bytes: *const c_char, length: usize) ->
     // SAFETY: the caller says so, and as there is one byte at least the pointer is none to nothing.
     let bytes = unsafe { slice::from_raw_parts(bytes.cast::<u8>(), length) };
     #[cfg(test)]
-    tests::CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    tests::CALLS.set(tests::CALLS.get() + 1);
     crc32c::crc32c_append(before, bytes)
 }
 
@@ -29,10 +29,12 @@ unsafe extern "C" fn extend(before: u32, bytes: *const c_char, length: usize) ->
 mod tests {
     use super::*;
     use engine::store::{Options, Store};
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::cell::Cell;
 
-    /// How often RocksDB has asked.
-    pub static CALLS: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        /// How often this thread has asked. Each test has a thread of its own.
+        pub static CALLS: Cell<u64> = const { Cell::new(0) };
+    }
 
     #[allow(unsafe_code)]
     fn sum(before: u32, bytes: &[u8]) -> u32 {
@@ -53,8 +55,7 @@ mod tests {
     #[test]
     fn rocksdb_asks_here() {
         let directory = tempfile::tempdir().unwrap();
-        let before = CALLS.load(Ordering::Relaxed);
         Store::open(&Options::new(directory.path(), 1)).unwrap();
-        assert!(CALLS.load(Ordering::Relaxed) > before, "the linker did not send RocksDB's calls here");
+        assert!(CALLS.get() > 0, "the linker did not send RocksDB's calls here");
     }
 }

@@ -1,8 +1,8 @@
 //! The thread of a core that writes journal batches: each is written and synced before the next.
 //!
 //! A plain thread that blocks in two system calls. Through the core's ring a batch woke the core twice, for the write and for the sync,
-//! and a worker of the kernel in between, as a sync always blocks: a lonely write waits for each of these, and a busy core
-//! pays for its own. An error ends the process on the spot: no retry, no further answer (rule 12).
+//! and a worker of the kernel in between, as a sync always blocks. An error ends the process at once: nothing is tried again, and
+//! nothing that rests on the batch is ever answered (rule 12).
 
 use super::journal_files;
 use super::mesh::{Mesh, ToCore};
@@ -12,9 +12,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What memory has to be aligned to for any device.
 const ALIGNMENT: usize = 4096;
+
+/// How long the last words may take.
+const LOG_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A batch for the disk. One is under way at a time, so the queue needs no limit.
 #[derive(Debug)]
@@ -35,14 +39,22 @@ pub fn start(core: u16, directory: PathBuf, direct: bool, mesh: Mesh) -> io::Res
     let (sender, _) = queue::helper(format!("journal-{core}"), move |work: Work<Batch>| {
         let mut disk = Disk { directory, direct, current: None, room: Vec::new() };
         while let Some(batch) = work.receive() {
-            if let Err(error) = disk.write(&batch) {
-                tracing::error!(core, %error, "the journal failed; stopping at once without another answer");
-                std::process::abort();
-            }
+            disk.write(&batch).unwrap_or_else(|error| stop(core, &error));
             mesh.send(core, ToCore::JournalWritten(batch.bytes));
         }
     })?;
     Ok(sender)
+}
+
+/// Ends the process.
+fn stop(core: u16, error: &io::Error) -> ! {
+    // Whoever reads the log may be waiting for this very disk, and the log for the reader.
+    let _ = std::thread::Builder::new().spawn(|| {
+        std::thread::sleep(LOG_PATIENCE);
+        std::process::abort();
+    });
+    tracing::error!(core, %error, "the journal failed; stopping at once");
+    std::process::abort()
 }
 
 struct Disk {
@@ -100,6 +112,30 @@ mod tests {
             let copy = aligned(&mut room, &bytes);
             assert_eq!(copy, bytes);
             assert_eq!(copy.as_ptr().addr() % ALIGNMENT, 0);
+        }
+    }
+
+    #[test]
+    fn batches_go_where_they_belong() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = directory.path().to_owned();
+        let path = |id| journal_files::path(&home, SegmentId(id));
+        for id in [1, 2] {
+            std::fs::write(path(id), [0; 3 * ALIGNMENT]).unwrap();
+        }
+        for direct in [false, journal_files::direct_io_works(&home)] {
+            let mut disk = Disk { directory: home.clone(), direct, current: None, room: Vec::new() };
+            let mut write = |id, block: usize, fill: u8| {
+                let bytes = vec![fill; ALIGNMENT];
+                disk.write(&Batch { segment: SegmentId(id), offset: (block * ALIGNMENT) as u64, bytes, sync: true })
+            };
+            write(1, 1, 7).unwrap();
+            write(2, 0, 8).unwrap();
+            write(1, 2, 9).unwrap();
+            assert!(write(3, 0, 1).is_err(), "no segment is made here");
+            let block = |id, block: usize| std::fs::read(path(id)).unwrap()[block * ALIGNMENT];
+            assert_eq!([block(1, 0), block(1, 1), block(1, 2)], [0, 7, 9]);
+            assert_eq!([block(2, 0), block(2, 1), block(2, 2)], [8, 0, 0]);
         }
     }
 }

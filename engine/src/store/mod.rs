@@ -10,7 +10,7 @@
 //! power cut the store is what it was after some earlier batch, whole, and the journal replays the rest. It is never
 //! ahead of the journal, and never knows what Raft is about beyond an entry's identity.
 //!
-//! The only room that knows RocksDB. A [`Store`] is a handle that the threads of one core share: the core reads
+//! The only room that knows RocksDB, but for the checksums that `kvd` lends it (`cli/kvd/checksums.rs`). A [`Store`] is a handle that the threads of one core share: the core reads
 //! from memory, its reader thread from the disk, its store thread holds the only [`Applier`].
 
 mod apply;
