@@ -35,6 +35,12 @@ impl Health {
         self.now().saturating_sub(oldest) < STALLED_AFTER.as_millis() as u64
     }
 
+    /// Whether `core` has not ticked for longer than `patience`.
+    pub fn is_late(&self, core: u16, patience: Duration) -> bool {
+        let beat = self.beats[usize::from(core)].load(Ordering::Relaxed);
+        u128::from(self.now().saturating_sub(beat)) > patience.as_millis()
+    }
+
     /// The node is about to stop.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -75,5 +81,22 @@ impl Connections {
     /// Gives a place back.
     pub fn release(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_late_until_it_ticks() {
+        let health = Health::new(2);
+        let patience = Duration::from_millis(2);
+        while !(health.is_late(0, patience) && health.is_late(1, patience)) {
+            std::hint::spin_loop();
+        }
+        health.beat(1);
+        assert!(health.is_late(0, patience));
+        assert!(!health.is_late(1, Duration::from_secs(60)));
     }
 }

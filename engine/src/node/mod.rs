@@ -70,6 +70,9 @@ const WAITING_MAX: usize = 65_536;
 /// Bytes of entries in one run for the store.
 const RUN_BYTES_MAX: usize = 1 << 20;
 
+/// A core that has not ticked for so many ticks is nudged.
+const LATE_TICKS: u32 = 2;
+
 /// A core that has not said that it stands is nudged so often, see [`signals::nudge`].
 const NUDGE_AFTER: Duration = Duration::from_millis(100);
 
@@ -230,6 +233,7 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     following::start(facts.clone(), directory.clone(), stage.clone(), mesh, maps)
         .map_err(|error| NodeError::Start { what: "the thread that follows the cluster map".into(), error })?;
     tracing::info!(node = facts.node, shards, groups = facts.map.groups.len() - 1, "serving");
+    watch(facts, &threads);
     for thread in threads {
         // A core that panics takes the process with it, so this is only ever an orderly end.
         let _ = thread.join();
@@ -240,6 +244,15 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     }
     tracing::info!("stopped; everything is flushed");
     Ok(())
+}
+
+/// Nudges each core that is late, until all have ended.
+fn watch(facts: &NodeFacts, cores: &[JoinHandle<()>]) {
+    while cores.iter().any(|core| !core.is_finished()) {
+        std::thread::sleep(facts.tick);
+        let late = |index| facts.health.is_late(index, LATE_TICKS * facts.tick);
+        (0..).zip(cores).filter(|(index, _)| late(*index)).for_each(|(_, core)| signals::nudge(core));
+    }
 }
 
 /// Opens the store of a core and starts its helpers, from this unpinned thread.

@@ -46,8 +46,9 @@ pub fn allow_nudges() -> io::Result<()> {
 /// Ends the wait of a core that may have gone to sleep with a task to run.
 ///
 /// The runtime does that when its preemption timer fires between being armed and the first look at the tasks: it takes
-/// "none was run" for "there is none". Whatever happens next wakes it. A core that runs has a tick soon; one that begins
-/// has nothing at all, and on a busy machine about one start in a hundred hung for ever.
+/// "none was run" for "there is none". Whatever happens next wakes it, but there may be nothing: one that begins has only that task,
+/// and one whose tick is due, too, has its next tick behind a task that is not run, and its inbox and sockets as well. On a busy
+/// machine about one start in a hundred hung for ever, and a core in some minutes of work since its journal has a thread of its own.
 pub fn nudge(core: &JoinHandle<()>) {
     // One that has ended meanwhile needs none.
     let _ = nix::sys::pthread::pthread_kill(core.as_pthread_t(), nix::sys::signal::Signal::SIGURG);
