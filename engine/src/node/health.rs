@@ -95,8 +95,11 @@ mod tests {
         while !(health.is_late(0, patience) && health.is_late(1, patience)) {
             std::hint::spin_loop();
         }
-        health.beat(1);
-        assert!(health.is_late(0, patience));
-        assert!(!health.is_late(1, Duration::from_secs(60)));
+        // Again, should the machine be slow between the two.
+        let in_time = (0..1000).any(|_| {
+            health.beat(1);
+            !health.is_late(1, patience)
+        });
+        assert!(in_time && health.is_late(0, patience));
     }
 }
