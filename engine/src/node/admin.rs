@@ -3,7 +3,7 @@
 //! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet".
 
 use super::health::Health;
-use super::mesh::{Mesh, ToCore};
+use super::mesh::{Mesh, Reply, ToCore};
 use super::metrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,8 +55,8 @@ fn respond_metrics(request: Request, stage: &super::stage::Stage) {
         Some((mesh, facts)) => {
             let asked: Vec<_> = (0..mesh.len())
                 .map(|core| {
-                    let (sender, receiver) = flume::bounded(1);
-                    mesh.send(core, ToCore::Metrics(sender));
+                    let (reply, receiver) = Reply::channel();
+                    mesh.send(core, ToCore::Metrics(reply));
                     receiver
                 })
                 .collect();
@@ -77,8 +77,8 @@ fn readiness(health: &Health, stage: &super::stage::Stage) -> Result<(), String>
     }
     let mesh: Mesh = stage.mesh()?;
     for core in 0..mesh.len() {
-        let (sender, receiver) = flume::bounded(1);
-        mesh.send(core, ToCore::Status(sender));
+        let (reply, receiver) = Reply::channel();
+        mesh.send(core, ToCore::Status(reply));
         match receiver.recv_timeout(PATIENCE) {
             Ok(status) if status.ready => {}
             Ok(_) => return Err(format!("core {core} has groups without a known leader, or is behind")),

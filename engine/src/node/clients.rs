@@ -8,11 +8,11 @@
 use super::core::Core;
 use super::counters::{self, Counters};
 use super::held::Held;
-use super::mesh::{Mesh, ToCore};
+use super::mesh::{Mesh, Reply, ToCore};
 use super::runtime;
 use super::runtime::socket::{Reader, Socket};
 use super::store_threads::Read;
-use super::{peers, signals, snapshot_in};
+use super::{peers, queue, signals, snapshot_in};
 use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::{Answer, Event, Query, Refused, Ticket};
@@ -444,18 +444,16 @@ impl Core {
 
     /// What all cores of this node say of themselves.
     async fn node_status(&self) -> NodeStatus {
-        let mut waiting = Vec::new();
+        let (sender, inbox) = queue::inbox_here();
         for core in (0..self.mesh.len()).filter(|core| *core != self.index) {
-            let (sender, receiver) = flume::bounded(1);
-            self.mesh.send(core, ToCore::Status(sender));
-            waiting.push(receiver);
+            let sender = sender.clone();
+            self.mesh.send(core, ToCore::Status(Reply::new(move |status| sender.send(status))));
         }
+        drop(sender);
         let mut cores = vec![self.status()];
-        for receiver in waiting {
-            // A core that has ended says nothing; its replicas are not served any more either.
-            if let Ok(status) = receiver.recv_async().await {
-                cores.push(status);
-            }
+        // A core that has ended says nothing; its replicas are not served any more either.
+        while let Some(status) = inbox.receive().await {
+            cores.push(status);
         }
         let forwarded = cores.iter().map(|core| core.forwarded).sum();
         let mut groups: Vec<_> = cores.into_iter().flat_map(|core| core.replicas).collect();

@@ -7,7 +7,7 @@
 use super::clients::Clients;
 use super::journal_disk::Batch;
 use super::journal_files::Spare;
-use super::journal_task::Files;
+use super::journal_past::Wanted;
 use super::mesh::{Mesh, ToCore};
 use super::peers::Peers;
 use super::queue::{Inbox, Sender};
@@ -72,10 +72,10 @@ pub struct Parts {
     pub disk: Sender<Batch>,
     /// The helper that makes segments.
     pub spares: Sender<Spare>,
+    /// The thread that reads the journal back.
+    pub past: Sender<Wanted>,
     /// Where the segments are.
     pub journal_directory: PathBuf,
-    /// Whether segments are written past the page cache.
-    pub direct_io: bool,
 }
 
 /// See the module.
@@ -90,9 +90,7 @@ pub struct Core {
     pub(super) reader: Sender<Read>,
     pub(super) disk: Sender<Batch>,
     pub(super) spares: Sender<Spare>,
-    pub(super) journal_directory: PathBuf,
-    pub(super) direct_io: bool,
-    pub(super) files: RefCell<Files>,
+    pub(super) past: Sender<Wanted>,
     pub(super) state: RefCell<State>,
     pub(super) turn_bell: Bell,
     pub(super) journal_bell: Bell,
@@ -169,9 +167,7 @@ impl Core {
             reader: parts.reader,
             disk: parts.disk,
             spares: parts.spares,
-            journal_directory: parts.journal_directory,
-            direct_io: parts.direct_io,
-            files: RefCell::default(),
+            past: parts.past,
             state: RefCell::new(state),
             turn_bell: Bell::default(),
             journal_bell: Bell::default(),
@@ -312,9 +308,8 @@ impl Core {
                 drop(state);
                 self.journal_bell.ring();
             }
-            // Whoever asked may have given up.
-            ToCore::Status(reply) => drop(reply.send(self.status())),
-            ToCore::Metrics(reply) => drop(reply.send(self.metrics())),
+            ToCore::Status(reply) => reply.give(self.status()),
+            ToCore::Metrics(reply) => reply.give(self.metrics()),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),
             ToCore::Map(map) => self.follow(&map),
             ToCore::Petition(petition) => self.handle(Event::Petition(&petition)),

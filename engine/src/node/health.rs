@@ -35,12 +35,6 @@ impl Health {
         self.now().saturating_sub(oldest) < STALLED_AFTER.as_millis() as u64
     }
 
-    /// Whether `core` has not ticked for longer than `patience`.
-    pub fn is_late(&self, core: u16, patience: Duration) -> bool {
-        let beat = self.beats[usize::from(core)].load(Ordering::Relaxed);
-        u128::from(self.now().saturating_sub(beat)) > patience.as_millis()
-    }
-
     /// The node is about to stop.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -81,25 +75,5 @@ impl Connections {
     /// Gives a place back.
     pub fn release(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_core_is_late_until_it_ticks() {
-        let health = Health::new(2);
-        let patience = Duration::from_millis(2);
-        while !(health.is_late(0, patience) && health.is_late(1, patience)) {
-            std::hint::spin_loop();
-        }
-        // Again, should the machine be slow between the two.
-        let in_time = (0..1000).any(|_| {
-            health.beat(1);
-            !health.is_late(1, patience)
-        });
-        assert!(in_time && health.is_late(0, patience));
     }
 }

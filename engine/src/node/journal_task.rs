@@ -5,13 +5,13 @@
 
 use super::core::Core;
 use super::journal_disk::Batch;
-use super::journal_files::{self, Spare};
-use super::runtime::{self, file::SegmentFile};
-use engine_core::journal::{Extent, SegmentId};
+use super::journal_files::Spare;
+use super::journal_past::Wanted;
+use super::{queue, runtime};
+use engine_core::journal::Extent;
 use engine_core::shard::Event;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
-use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,20 +22,11 @@ const SEAL_AFTER: Duration = Duration::from_millis(10);
 /// Idle segments kept to be recycled.
 const IDLE_MAX: usize = 2;
 
-/// Segment files kept open for reading old entries back.
-const OPEN_FILES_MAX: usize = 8;
-
 /// Bytes of old entries read at once; more only for one that is larger.
 const SPAN_BYTES_MAX: u64 = 256 << 10;
 
 /// Bytes of other groups between two entries that are read along, as another read costs more.
 const GAP_BYTES_MAX: u64 = 32 << 10;
-
-/// The open files of a journal. Lives in the journal task and in the reads it serves.
-#[derive(Debug, Default)]
-pub struct Files {
-    open: BTreeMap<SegmentId, Rc<SegmentFile>>,
-}
 
 /// Runs until the core stops and everything is durable and sealed.
 pub async fn run(core: Rc<Core>) {
@@ -102,13 +93,14 @@ pub async fn read_entries(
         let (count, length) = span(left);
         let (together, rest) = left.split_at(count);
         left = rest;
-        let file = open(core, first.segment).await;
+        let (reply, inbox) = queue::inbox_here();
+        core.past.send(Wanted { segment: first.segment, offset: first.offset, length, reply });
+        let bytes = inbox.receive().await;
         // While this task waited, the entry may have been dropped and its segment recycled.
         if !stays(core, first) {
             break;
         }
-        let file = file.unwrap_or_else(|error| fail(core, &error));
-        let bytes = file.read(first.offset, length).await.unwrap_or_else(|error| fail(core, &error));
+        let bytes = bytes.expect("whoever is asked answers").unwrap_or_else(|error| fail(core, &error));
         for extent in together {
             let begin = (extent.offset - first.offset) as usize;
             let entry = core.state.borrow().journal.decode_entry(extent, &bytes[begin..begin + extent.length]);
@@ -154,20 +146,6 @@ fn span(extents: &[Extent]) -> (usize, usize) {
         count += 1;
     }
     (count, (end - first.offset) as usize)
-}
-
-async fn open(core: &Core, id: SegmentId) -> io::Result<Rc<SegmentFile>> {
-    if let Some(file) = core.files.borrow().open.get(&id) {
-        return Ok(file.clone());
-    }
-    let path = journal_files::path(&core.journal_directory, id);
-    let file = Rc::new(SegmentFile::open(&path, core.direct_io).await?);
-    let mut files = core.files.borrow_mut();
-    if files.open.len() >= OPEN_FILES_MAX {
-        files.open.pop_first();
-    }
-    files.open.insert(id, file.clone());
-    Ok(file)
 }
 
 fn fail(core: &Core, error: &io::Error) -> ! {

@@ -18,6 +18,37 @@ use raft::entry::LogId;
 use raft::ids::GroupId;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::{fmt, io};
+
+/// What is done with an answer of a core, on its thread: it is handed to whoever asked.
+pub struct Reply<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Reply<T> {
+    /// Hands the answer over by `give`, which must not wait.
+    pub fn new(give: impl FnOnce(T) + Send + 'static) -> Reply<T> {
+        Reply(Box::new(give))
+    }
+
+    /// An answer that another thread than a core's waits for. Whether it still does is its own affair.
+    pub fn channel() -> (Reply<T>, flume::Receiver<T>)
+    where
+        T: Send + 'static,
+    {
+        let (sender, receiver) = flume::bounded(1);
+        (Reply::new(move |answer| drop(sender.send(answer))), receiver)
+    }
+
+    /// Here it is.
+    pub fn give(self, answer: T) {
+        (self.0)(answer);
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
 
 /// One message to a core.
 #[derive(Debug)]
@@ -99,9 +130,9 @@ pub enum ToCore {
     /// A zero-written, synced segment file stands ready.
     SpareReady(SegmentId),
     /// What the replicas of this core look like.
-    Status(flume::Sender<CoreStatus>),
+    Status(Reply<CoreStatus>),
     /// What the core has counted, for a scrape.
-    Metrics(flume::Sender<CoreMetrics>),
+    Metrics(Reply<CoreMetrics>),
     /// The disk has passed its low-water mark, or has room again.
     DiskFull(bool),
     /// The cluster map has changed.
@@ -119,10 +150,11 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// A mesh of `cores` inboxes and their receiving ends.
-    pub fn new(cores: u16) -> (Mesh, Vec<Inbox<ToCore>>) {
-        let (cores, inboxes) = (0..cores).map(|_| queue::inbox()).unzip();
-        (Mesh { cores }, inboxes)
+    /// A mesh of `cores` inboxes and their receiving ends. Errors: no descriptor is left.
+    pub fn new(cores: u16) -> io::Result<(Mesh, Vec<Inbox<ToCore>>)> {
+        let made: Vec<_> = (0..cores).map(|_| queue::inbox()).collect::<io::Result<_>>()?;
+        let (cores, inboxes) = made.into_iter().unzip();
+        Ok((Mesh { cores }, inboxes))
     }
 
     /// How many cores there are.

@@ -17,6 +17,7 @@ mod held;
 mod host;
 mod journal_disk;
 mod journal_files;
+mod journal_past;
 mod journal_task;
 mod lobby;
 mod mesh;
@@ -69,12 +70,6 @@ const WAITING_MAX: usize = 65_536;
 
 /// Bytes of entries in one run for the store.
 const RUN_BYTES_MAX: usize = 1 << 20;
-
-/// A core that has not ticked for so many ticks is nudged.
-const LATE_TICKS: u32 = 2;
-
-/// A core that has not said that it stands is nudged so often, see [`signals::nudge`].
-const NUDGE_AFTER: Duration = Duration::from_millis(100);
 
 /// Why a node did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +149,6 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         move |error| NodeError::Start { what, error }
     };
     signals::start(stage.clone(), health.clone()).map_err(start("the signal thread"))?;
-    signals::allow_nudges().map_err(start("the signal thread"))?;
     if !settings.node.admin.is_empty() {
         let admin = listen(&settings.node.admin, "node.admin")?;
         let server = tiny_http::Server::from_listener(admin, None).map_err(|error| NodeError::Listen {
@@ -194,7 +188,8 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
 fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>) -> Result<(), NodeError> {
     let created = directory.read("CREATED")?.is_some();
     let shards = facts.settings.node.shards;
-    let (mesh, inboxes) = Mesh::new(shards);
+    let (mesh, inboxes) =
+        Mesh::new(shards).map_err(|error| NodeError::Start { what: "the inboxes of the cores".into(), error })?;
     let (made, all_made) = flume::bounded(usize::from(shards));
     // Maps change when nodes come and go; each is a few kilobytes.
     let (stored, maps) = flume::unbounded();
@@ -207,13 +202,7 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     }
     drop((made, stored));
     for _ in 0..shards {
-        let report = loop {
-            match all_made.recv_timeout(NUDGE_AFTER) {
-                Err(flume::RecvTimeoutError::Timeout) => threads.iter().for_each(signals::nudge),
-                report => break report,
-            }
-        };
-        match report {
+        match all_made.recv() {
             Ok(result) => result?,
             Err(_) => break,
         }
@@ -233,7 +222,6 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     following::start(facts.clone(), directory.clone(), stage.clone(), mesh, maps)
         .map_err(|error| NodeError::Start { what: "the thread that follows the cluster map".into(), error })?;
     tracing::info!(node = facts.node, shards, groups = facts.map.groups.len() - 1, "serving");
-    watch(facts, &threads);
     for thread in threads {
         // A core that panics takes the process with it, so this is only ever an orderly end.
         let _ = thread.join();
@@ -244,15 +232,6 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     }
     tracing::info!("stopped; everything is flushed");
     Ok(())
-}
-
-/// Nudges each core that is late, until all have ended.
-fn watch(facts: &NodeFacts, cores: &[JoinHandle<()>]) {
-    while cores.iter().any(|core| !core.is_finished()) {
-        std::thread::sleep(facts.tick);
-        let late = |index| facts.health.is_late(index, LATE_TICKS * facts.tick);
-        (0..).zip(cores).filter(|(index, _)| late(*index)).for_each(|(_, core)| signals::nudge(core));
-    }
 }
 
 /// Opens the store of a core and starts its helpers, from this unpinned thread.
@@ -294,8 +273,9 @@ fn prepare(
         );
     }
     let disk = journal_disk::start(index, journal_directory.clone(), direct_io, mesh.clone()).map_err(start)?;
+    let past = journal_past::start(index, journal_directory.clone(), direct_io).map_err(start)?;
     let (facts, mesh) = (facts.clone(), mesh.clone());
-    let parts = Parts { index, facts, mesh, inbox, store, writer, reader, disk, spares, journal_directory, direct_io };
+    let parts = Parts { index, facts, mesh, inbox, store, writer, reader, disk, spares, past, journal_directory };
     Ok((parts, thread))
 }
 
@@ -315,7 +295,7 @@ fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHan
         let options = shard_options(&parts.facts, index);
         let shard = Shard::new(options, &parts.facts.map, recovered.starts);
         let reported = made.clone();
-        let ran = runtime::run(&format!("core-{index}"), cpu, move || {
+        let ran = runtime::run(&format!("core-{index}"), cpu, parts.inbox.doorbell(), move || {
             let (core, inbox) = Core::new(parts, shard, recovered.journal, reported);
             core.run(inbox)
         });

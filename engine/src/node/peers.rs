@@ -5,6 +5,7 @@
 //! dials, and a restart of either side is seen by both. What finds no connection is dropped: Raft repeats.
 
 use super::core::Core;
+use super::queue;
 use super::runtime;
 use super::runtime::socket::{Reader, Socket};
 use engine_core::exchange::Word;
@@ -216,21 +217,20 @@ async fn resolve(core: &Core, address: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = address.parse() {
         return Ok(address);
     }
-    let (sender, receiver) = flume::bounded(1);
+    let (sender, inbox) = queue::inbox_here();
     let name = address.to_string();
     std::thread::Builder::new()
         .name(format!("resolve-{}", core.index))
         .spawn(move || {
             let found = name.to_socket_addrs().map(|mut addresses| addresses.next());
-            // The core may have stopped waiting.
-            let _ = sender.send(found);
+            sender.send(found);
         })
         .map_err(|error| error.to_string())?;
-    match receiver.recv_async().await {
-        Ok(Ok(Some(found))) => Ok(found),
-        Ok(Ok(None)) => Err(format!("{address} has no address")),
-        Ok(Err(error)) => Err(format!("{address}: {error}")),
-        Err(_) => Err(format!("{address}: the resolver ended")),
+    match inbox.receive().await {
+        Some(Ok(Some(found))) => Ok(found),
+        Some(Ok(None)) => Err(format!("{address} has no address")),
+        Some(Err(error)) => Err(format!("{address}: {error}")),
+        None => Err(format!("{address}: the resolver ended")),
     }
 }
 

@@ -3,17 +3,15 @@
 //! A lock inside the queue between a core and its own helper would do no harm on a quiet machine; on a busy one the
 //! helper is descheduled while it holds that lock, and the core stands still with all its groups. So items go through
 //! a lock-free list, and a sender does no more than wake a receiver that sleeps: a thread by unparking it, a core
-//! through the waker its task left.
+//! by its doorbell.
 //!
 //! No queue here has a limit of its own: whoever makes one says what bounds it.
 
-use atomic_waker::AtomicWaker;
+use super::runtime::{self, doorbell::Doorbell};
 use crossbeam_queue::SegQueue;
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::thread::{JoinHandle, Thread};
 
 /// What both ends see.
@@ -48,7 +46,7 @@ enum Taken<T> {
 #[derive(Clone, Debug)]
 enum Wake {
     Thread(Thread),
-    Core(Arc<AtomicWaker>),
+    Core(Doorbell),
 }
 
 /// The sending end. The receiver learns when the last one is gone.
@@ -68,7 +66,7 @@ impl<T> Sender<T> {
     fn wake(&self) {
         match &self.wake {
             Wake::Thread(thread) => thread.unpark(),
-            Wake::Core(waker) => waker.wake(),
+            Wake::Core(doorbell) => doorbell.ring(),
         }
     }
 }
@@ -134,33 +132,42 @@ pub fn helper<T: Send + 'static>(
 #[derive(Debug)]
 pub struct Inbox<T> {
     shared: Arc<Shared<T>>,
-    waker: Arc<AtomicWaker>,
+    doorbell: Doorbell,
 }
 
 impl<T> Inbox<T> {
-    /// The next item, waiting for it; `None` when every sender is gone and nothing is left.
+    /// The next item, waiting for it; `None` when every sender is gone and nothing is left. Only on the core whose
+    /// doorbell this is.
     pub async fn receive(&self) -> Option<T> {
-        poll_fn(|context| {
-            for looked in [false, true] {
-                match self.shared.take() {
-                    Taken::Item(item) => return Poll::Ready(Some(item)),
-                    Taken::Closed => return Poll::Ready(None),
-                    // What was sent before the waker stood is seen by the second look.
-                    Taken::Nothing if !looked => self.waker.register(context.waker()),
-                    Taken::Nothing => {}
-                }
+        loop {
+            match self.shared.take() {
+                Taken::Item(item) => return Some(item),
+                Taken::Closed => return None,
+                // Whatever comes after the look rings, and the core has not looked at its doorbell since.
+                Taken::Nothing => runtime::rung().await,
             }
-            Poll::Pending
-        })
-        .await
+        }
+    }
+
+    /// What senders ring.
+    pub fn doorbell(&self) -> Doorbell {
+        self.doorbell.clone()
     }
 }
 
-/// A queue that one task of a core empties.
-pub fn inbox<T>() -> (Sender<T>, Inbox<T>) {
+/// The queue of a core that is yet to be started with this doorbell. Errors: no descriptor is left.
+pub fn inbox<T>() -> io::Result<(Sender<T>, Inbox<T>)> {
+    Ok(inbox_at(Doorbell::new()?))
+}
+
+/// Another queue of the core that calls.
+pub fn inbox_here<T>() -> (Sender<T>, Inbox<T>) {
+    inbox_at(runtime::doorbell())
+}
+
+fn inbox_at<T>(doorbell: Doorbell) -> (Sender<T>, Inbox<T>) {
     let shared = Arc::new(Shared { items: SegQueue::new(), senders: AtomicUsize::new(1) });
-    let waker = Arc::new(AtomicWaker::new());
-    (Sender { shared: shared.clone(), wake: Wake::Core(waker.clone()) }, Inbox { shared, waker })
+    (Sender { shared: shared.clone(), wake: Wake::Core(doorbell.clone()) }, Inbox { shared, doorbell })
 }
 
 #[cfg(test)]
@@ -190,18 +197,28 @@ mod tests {
 
     #[test]
     fn a_core_sleeps_until_something_comes() {
-        let (sender, inbox) = inbox();
+        let (sender, inbox) = inbox().unwrap();
         let thread = std::thread::spawn(move || {
-            futures_lite::future::block_on(async {
-                let mut sum = 0;
-                while let Some(item) = inbox.receive().await {
-                    sum += item;
-                }
-                sum
+            runtime::run("core", None, inbox.doorbell(), || async move {
+                // Another queue wakes the same core, and a task that waits for it only.
+                let (answer, answered) = inbox_here();
+                runtime::spawn(async move {
+                    let mut sum = 0;
+                    while let Some(item) = inbox.receive().await {
+                        sum += item;
+                    }
+                    answer.send(sum);
+                });
+                answered.receive().await
             })
         });
-        (1..=1000u64).for_each(|item| sender.send(item));
+        for item in 1..=1000u64 {
+            sender.send(item);
+            if item % 100 == 0 {
+                std::thread::yield_now();
+            }
+        }
         drop(sender);
-        assert_eq!(thread.join().unwrap(), 500_500);
+        assert_eq!(thread.join().unwrap().unwrap(), Some(500_500));
     }
 }

@@ -1,16 +1,13 @@
-//! SIGTERM and SIGINT: the first one drains the node, a second one ends it now. SIGURG does nothing but end a core's wait.
+//! SIGTERM and SIGINT: the first one drains the node, a second one ends it now.
 
 use super::health::Health;
 use super::mesh::ToCore;
 use super::stage::Stage;
 use rustix::process::{Signal, getpid, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGURG};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread::JoinHandle;
 
 /// Exit code of a process that was told twice: as a shell shows a SIGTERM.
 const EXIT_NOW: i32 = 143;
@@ -36,22 +33,6 @@ pub fn start(stage: Arc<Stage>, health: Arc<Health>) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// From now on [`nudge`] may be called: the signal it sends has a handler, which nobody looks at.
-pub fn allow_nudges() -> io::Result<()> {
-    signal_hook::flag::register(SIGURG, Arc::new(AtomicBool::new(false))).map(drop)
-}
-
-/// Ends the wait of a core that may have gone to sleep with a task to run.
-///
-/// The runtime does that when its preemption timer fires between being armed and the first look at the tasks: it takes
-/// "none was run" for "there is none". Whatever happens next wakes it, but there may be nothing: one that begins has only that task,
-/// and one whose tick is due, too, has its next tick behind a task that is not run, and its inbox and sockets as well. On a busy
-/// machine about one start in a hundred hung for ever, and a core in some minutes of work since its journal has a thread of its own.
-pub fn nudge(core: &JoinHandle<()>) {
-    // One that has ended meanwhile needs none.
-    let _ = nix::sys::pthread::pthread_kill(core.as_pthread_t(), nix::sys::signal::Signal::SIGURG);
 }
 
 /// Stops this node as an operator on this machine asked: drained, or as if it had been killed.

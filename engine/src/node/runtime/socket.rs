@@ -4,13 +4,14 @@
 //! window is full does a writer task take over, until the buffer is empty again.
 
 use super::bell::Bell;
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
-use glommio::net::TcpStream;
-use rustix::net::{SendFlags, Shutdown};
+use super::reactor::{Reactor, Watched};
+use futures_lite::future;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,10 +23,7 @@ pub struct Socket {
 
 #[derive(Debug)]
 struct Shared {
-    /// The stream's own descriptor: one for each connection, as there may be many thousands.
-    fd: RawFd,
-    /// Keeps the descriptor open as long as anybody may write.
-    _stream: Rc<RefCell<TcpStream>>,
+    stream: Watched,
     out: RefCell<Vec<u8>>,
     /// The kernel's buffer is full; the writer task owns the order of bytes until `out` is empty.
     blocked: Cell<bool>,
@@ -38,36 +36,50 @@ struct Shared {
 /// The reading half.
 #[derive(Debug)]
 pub struct Reader {
-    stream: Rc<RefCell<TcpStream>>,
+    shared: Rc<Shared>,
     filled: bool,
 }
 
 impl Socket {
-    /// Takes over a connected socket that was accepted or connected elsewhere.
+    /// Takes over a connected socket that was accepted elsewhere.
     pub fn adopt(fd: OwnedFd) -> io::Result<(Socket, Reader)> {
-        Socket::new(stream_of(fd))
+        Socket::new(Reactor::current().watch(fd)?)
     }
 
     /// Connects to `address` within `timeout`.
     pub async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<(Socket, Reader)> {
-        Socket::new(TcpStream::connect_timeout(address, timeout).await?)
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        match rustix::net::connect(&fd, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let stream = Reactor::current().watch(fd)?;
+        let connected = async {
+            stream.writable().await;
+            Ok(sockopt::socket_error(&stream)??)
+        };
+        let late = async {
+            super::sleep(timeout).await;
+            Err(io::Error::from(io::ErrorKind::TimedOut))
+        };
+        future::or(connected, late).await?;
+        Socket::new(stream)
     }
 
-    fn new(stream: TcpStream) -> io::Result<(Socket, Reader)> {
-        stream.set_nodelay(true)?;
-        let fd = stream.as_raw_fd();
-        let stream = Rc::new(RefCell::new(stream));
-        let shared = Shared {
-            fd,
-            _stream: stream.clone(),
+    fn new(stream: Watched) -> io::Result<(Socket, Reader)> {
+        sockopt::set_tcp_nodelay(&stream, true)?;
+        let shared = Rc::new(Shared {
+            stream,
             out: RefCell::default(),
             blocked: Cell::new(false),
             has_writer: Cell::new(false),
             closed: Cell::new(false),
             bell: Bell::default(),
             room: Bell::default(),
-        };
-        Ok((Socket { shared: Rc::new(shared) }, Reader { stream, filled: false }))
+        });
+        Ok((Socket { shared: shared.clone() }, Reader { shared, filled: false }))
     }
 
     /// The bytes that wait to be sent; append whole frames.
@@ -100,13 +112,13 @@ impl Socket {
         if out.is_empty() {
             return;
         }
-        match rustix::net::send(shared.fd(), &out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match shared.send(&out) {
             Ok(sent) if sent == out.len() => {
                 out.clear();
                 return;
             }
             Ok(sent) => drop(out.drain(..sent)),
-            Err(error) if error == rustix::io::Errno::AGAIN || error == rustix::io::Errno::INTR => {}
+            Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => {
                 drop(out);
                 self.close();
@@ -124,24 +136,22 @@ impl Socket {
     /// Has the system end the connection when sent bytes are not acknowledged for `silence`.
     pub fn give_up_after(&self, silence: Duration) -> io::Result<()> {
         let milliseconds = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
-        Ok(rustix::net::sockopt::set_tcp_user_timeout(self.shared.fd(), milliseconds)?)
+        Ok(sockopt::set_tcp_user_timeout(&self.shared.stream, milliseconds)?)
     }
 
     /// Ends the connection both ways; the reader sees the end of the stream.
     pub fn close(&self) {
         if !self.shared.closed.replace(true) {
             // The peer may have gone first: there is nothing left to shut then.
-            let _ = rustix::net::shutdown(self.shared.fd(), Shutdown::Both);
+            let _ = rustix::net::shutdown(&self.shared.stream, Shutdown::Both);
             self.shared.bell.ring();
             self.shared.room.ring();
         }
     }
 
     fn start_writer(&self) {
-        let Ok(fd) = self.shared.fd().try_clone_to_owned() else { return self.close() };
         let socket = self.clone();
         super::spawn(async move {
-            let mut stream = stream_of(fd);
             loop {
                 let bytes = std::mem::take(&mut *socket.out());
                 if socket.is_closed() {
@@ -152,7 +162,7 @@ impl Socket {
                     socket.shared.bell.wait().await;
                     continue;
                 }
-                if stream.write_all(&bytes).await.is_err() {
+                if socket.shared.send_all(&bytes).await.is_err() {
                     return socket.close();
                 }
                 socket.shared.room.ring();
@@ -162,34 +172,49 @@ impl Socket {
 }
 
 impl Shared {
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the stream owns the descriptor, nobody takes it out of its cell, and it lives as long as `self`.
-        #[allow(unsafe_code)]
-        unsafe {
-            BorrowedFd::borrow_raw(self.fd)
+    fn send(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        rustix::net::send(&self.stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    }
+
+    async fn send_all(&self, mut bytes: &[u8]) -> rustix::io::Result<()> {
+        while !bytes.is_empty() {
+            match self.send(bytes) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(Errno::AGAIN) => {
+                    self.stream.filled();
+                    self.stream.writable().await;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
     }
 }
 
 impl Reader {
-    /// Reads some bytes into `buffer`; 0 is the end of the stream. Really suspends now and then, even if
-    /// the peer never stops sending.
-    // Only this one task reads: nobody else borrows the stream, and `&mut self` keeps a second read out.
-    #[allow(clippy::await_holding_refcell_ref)]
+    /// Reads some bytes into `buffer`; 0 is the end of the stream. Suspends now and then, even if the peer never stops
+    /// sending.
     pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.filled {
             super::breathe().await;
         }
-        let count = self.stream.borrow_mut().read(buffer).await?;
-        self.filled = count == buffer.len();
-        Ok(count)
-    }
-}
-
-fn stream_of(fd: OwnedFd) -> TcpStream {
-    // SAFETY: the descriptor is a connected TCP socket, given up by its owner and owned by the stream alone.
-    #[allow(unsafe_code)]
-    unsafe {
-        TcpStream::from_raw_fd(fd.into_raw_fd())
+        let stream = &self.shared.stream;
+        loop {
+            stream.readable().await;
+            match rustix::net::recv(stream, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((count, _)) => {
+                    self.filled = count == buffer.len();
+                    // A stream that gives less than it may has no more.
+                    if !self.filled {
+                        stream.drained();
+                    }
+                    return Ok(count);
+                }
+                Err(Errno::AGAIN) => stream.drained(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
