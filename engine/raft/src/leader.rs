@@ -14,6 +14,7 @@ use crate::reads::Reads;
 use crate::ready::Ready;
 use crate::replica::{Become, Replica, State};
 use crate::sleep::Calm;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -27,6 +28,8 @@ pub(crate) struct Leader {
     pub(crate) transfer: Option<Transfer>,
     /// Bytes of entries that wait for their commit.
     pub(crate) uncommitted_bytes: usize,
+    /// One that was asked may not answer: open reads ask others.
+    pub(crate) ask_again: bool,
     /// The tick of the last heartbeat.
     pub(crate) beat: u64,
     /// Since when nothing has happened (rule 20).
@@ -66,6 +69,7 @@ impl Leader {
             lease: Lease::default(),
             transfer: None,
             uncommitted_bytes: 0,
+            ask_again: false,
             beat: now,
             calm: Calm::default(),
         }
@@ -133,13 +137,41 @@ impl Replica {
         if leases && leader.lease.holds(now) {
             leader.reads.confirm_waiting(self.log.commit(), ready);
         }
-        if leader.reads.begin_round(self.log.commit()) {
+        let begins = leader.reads.begin_round(self.log.commit());
+        let again = std::mem::take(&mut leader.ask_again) && leader.reads.len() > 0;
+        if begins {
             leader.lease.begin(leader.reads.round());
+        }
+        if begins || again {
             // Should question or answer be lost: every heartbeat carries the newest round, too.
             let body = Body::Ask { round: leader.reads.round() };
-            ready.send.extend(leader.peers.keys().map(|&to| Message { from, to, term, body: body.clone() }));
+            let asked =
+                if leader.reads.are_few() { leader.peers.keys().copied().collect() } else { self.nearest_quorum() };
+            ready.send.extend(asked.into_iter().map(|to| Message { from, to, term, body: body.clone() }));
             self.confirm_reads(ready);
         }
+    }
+
+    /// The peers that make a quorum with this replica, and no more: those first that answered the newest rounds, then those that have
+    /// acknowledged an entry of this term, as the former leader may be gone. Of two alike the one that follows this replica in the order of
+    /// ids, so that not all leaders ask the same.
+    ///
+    /// One that does not answer is asked last when others have answered a heartbeat, which carries the round to everybody.
+    fn nearest_quorum(&self) -> Vec<ReplicaId> {
+        let State::Leader(leader) = &self.state else { return Vec::new() };
+        let (own, membership) = (self.options.id, self.memberships.current());
+        let votes =
+            |id: &ReplicaId| [&membership.voters, &membership.outgoing].iter().any(|voters| voters.contains(id));
+        let mut peers: Vec<_> = leader.peers.iter().filter(|(id, _)| votes(id)).collect();
+        peers.sort_by_key(|(id, peer)| {
+            let acknowledged = self.log.term_of(peer.matched) == Some(self.hard_state.term);
+            (Reverse(peer.round), !acknowledged, id.0.wrapping_sub(own.0))
+        });
+        let enough = |count: &usize| {
+            quorum::is_quorum(membership, &|id| id == own || peers[..*count].iter().any(|(asked, _)| **asked == id))
+        };
+        let count = (0..peers.len()).find(enough).unwrap_or(peers.len());
+        peers[..count].iter().map(|(id, _)| **id).collect()
     }
 
     /// A round that began in this turn is sent after `now`. One that began in a turn without a clock counts for no lease.

@@ -1,7 +1,7 @@
 //! Reads that wait until the leader knows that it still leads (ReadIndex, thesis 6.4).
 //!
-//! A read joins the *next* round. A round is a number that only grows within a term; a question to every peer carries it,
-//! and each later heartbeat. A quorum of answers to this round or a later one proves that nobody else led
+//! A read joins the *next* round. A round is a number that only grows within a term; questions carry it, to every peer for a
+//! few reads and to a quorum for many, and so does each later heartbeat. A quorum of answers to this round or a later one proves that nobody else led
 //! when the round began. A round that began before the read arrived proves nothing for it (rule 9).
 
 use crate::ids::Index;
@@ -10,6 +10,10 @@ use std::collections::VecDeque;
 
 /// Rounds that wait for their quorum at once. Reads that come while so many are open share the next one.
 const ROUNDS_MAX: usize = 8;
+
+/// So few reads ask every peer: whoever is fastest answers, and one that is gone is not waited for. More share what a round costs,
+/// and ask no more than a quorum.
+const FEW: usize = 2;
 
 /// The reads of one leader in one term. The host bounds how many there are: each has a client that waits.
 #[derive(Debug, Default)]
@@ -68,6 +72,11 @@ impl Reads {
         let tokens = std::mem::take(&mut self.waiting);
         self.rounds.push_back(Round { number: self.round, index: commit, tokens });
         true
+    }
+
+    /// Whether so few wait that their answer matters more than what it costs.
+    pub(crate) fn are_few(&self) -> bool {
+        self.len() <= FEW
     }
 
     /// A quorum has answered `round`, and so every one before it.

@@ -139,11 +139,13 @@ impl Replica {
     pub fn peer_unreachable(&mut self, peer: ReplicaId) {
         self.stir();
         let State::Leader(leader) = &mut self.state else { return };
-        if let Some(progress) = leader.peers.get_mut(&peer)
-            && !matches!(progress.flow, Flow::Snapshot { granted: true, .. })
-        {
+        let Some(progress) = leader.peers.get_mut(&peer) else { return };
+        if !matches!(progress.flow, Flow::Snapshot { granted: true, .. }) {
             progress.start_again();
         }
+        // What it answered has been counted. From now on it is asked last.
+        progress.round = 0;
+        leader.ask_again = true;
     }
 }
 
