@@ -4,7 +4,7 @@ mod fake_node;
 
 use engine_core::command::{BatchOperation, Operation};
 use fake_node::{Line, State};
-use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions};
+use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Together};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
@@ -95,6 +95,53 @@ fn every_command_works_over_a_socket() {
     assert_eq!(client.stop("n2", true), Err(ClientError::BadInput { why: "no node is called n2".to_owned() }));
     assert_eq!(client.stop("n1", true), Ok(()));
     drop(client);
+    assert!(thread.join().unwrap().stopped);
+}
+
+#[test]
+fn clients_that_wait_together_lose_nothing_over_connections_that_break() {
+    wait_together(Some(7), 10);
+}
+
+#[test]
+fn clients_that_wait_together_send_more_than_the_system_takes_at_once() {
+    wait_together(None, 3 << 20);
+}
+
+/// Five clients write 500 keys each; three values of each, which are under way together, have `large` bytes.
+fn wait_together(drop_every: Option<u64>, large: usize) {
+    const CLIENTS: usize = 5;
+    const EACH: u32 = 500;
+    let (address, thread) = node(drop_every);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| client(&address)).collect();
+    // This one has connections already.
+    assert_eq!(clients[0].get(b"none"), Ok(None));
+    let mut together = Together::new().unwrap();
+    clients.iter_mut().for_each(|client| together.add(client).unwrap());
+    let (mut started, mut done) = ([0; CLIENTS], [0; CLIENTS]);
+    while done != [EACH; CLIENTS] {
+        for (number, client) in clients.iter_mut().enumerate() {
+            while started[number] < EACH && client.in_flight() < 3 {
+                let key = [number as u8, (started[number] >> 8) as u8, started[number] as u8].to_vec();
+                let value = vec![number as u8; if (100..103).contains(&started[number]) { large } else { 10 }];
+                client.submit(Request::Write(Operation::Put { key, value, return_old: false }));
+                started[number] += 1;
+            }
+        }
+        together.poll(clients.iter_mut(), Duration::from_secs(10));
+        for (number, client) in clients.iter_mut().enumerate() {
+            for completion in client.completed() {
+                assert_eq!(completion.result, Ok(Answer::Done));
+                done[number] += 1;
+            }
+        }
+    }
+    // Each can still be used alone.
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.get(&[number as u8, 0, 7]), Ok(Some(vec![number as u8; 10])));
+    }
+    clients[1].stop("n1", true).unwrap();
+    drop(clients);
     assert!(thread.join().unwrap().stopped);
 }
 

@@ -2,20 +2,22 @@
 //!
 //! There is no thread of its own: the client lives while one of its methods runs. One request at a time with
 //! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`]; many clients
-//! on one thread with [`poll_together`].
+//! on one thread with [`Together`](super::together::Together).
 //! Host names are resolved anew at every connect; every address of a name is tried.
 
-use super::connection::Effect;
+use super::connection::{ConnectionId, Effect};
 use super::core::Core;
 use super::error::ClientError;
 use super::options::ClientOptions;
 use super::request::{Answer, CasResult, Checksum, Completion, Page, Request, RequestId, ScanOptions, Target};
-use super::sockets::{Sockets, wait_for};
+use super::sockets::Sockets;
 use engine_core::command::{BatchOperation, ClientId, Operation};
 use engine_core::placement::map::ClusterMap;
 use raft::ids::GroupId;
+use rustix::event::PollFlags;
 use std::collections::{BTreeSet, VecDeque};
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ pub struct Client {
     timeout: Duration,
     started: Instant,
     completions: VecDeque<Completion>,
+    /// Something has happened since the last turn began; else nothing is to be done before `due`.
+    stirred: bool,
+    due: Duration,
     /// Requests nobody waits for any more: their completions are dropped.
     abandoned: BTreeSet<RequestId>,
 }
@@ -58,6 +63,8 @@ impl Client {
             timeout,
             started: Instant::now(),
             completions: VecDeque::new(),
+            stirred: true,
+            due: Duration::ZERO,
             abandoned: BTreeSet::new(),
         })
     }
@@ -74,6 +81,7 @@ impl Client {
 
     /// Starts a request. Nothing is sent before [`Client::poll`], so that many leave together.
     pub fn submit(&mut self, request: Request) -> RequestId {
+        self.stirred = true;
         self.core.submit(request, self.timeout, self.started.elapsed())
     }
 
@@ -213,10 +221,36 @@ impl Client {
         self.core.tick(now);
         self.connect_and_close(now);
         self.collect();
-        self.sockets.send(&mut self.core, now);
-        let wakeup = self.core.next_wakeup().unwrap_or(Duration::MAX).min(until);
+        self.stirred = !self.sockets.send(&mut self.core, now);
+        self.due = self.core.next_wakeup().unwrap_or(Duration::MAX);
         // What is done already is not kept waiting; the network still gets its look.
-        if self.completions.is_empty() { wakeup.saturating_sub(now) } else { Duration::ZERO }
+        match self.completions.is_empty() && !self.stirred {
+            true => self.due.min(until).saturating_sub(now),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Waits with others from now on, as the client `client` of those that share `epoll`.
+    pub(super) fn share(&mut self, epoll: Rc<OwnedFd>, client: u32) -> io::Result<()> {
+        self.stirred = true;
+        self.sockets.share(epoll, client)
+    }
+
+    /// Begins a turn if there is anything to do, and says how long to wait at the most.
+    pub(super) fn before_wait(&mut self, now: Instant) -> Duration {
+        let at = now.saturating_duration_since(self.started);
+        if self.stirred || !self.completions.is_empty() || at >= self.due {
+            return self.begin_turn(Duration::MAX);
+        }
+        self.due - at
+    }
+
+    /// Something has happened to a connection.
+    pub(super) fn heard(&mut self, connection: ConnectionId, happened: PollFlags) {
+        self.stirred = true;
+        let now = self.started.elapsed();
+        self.sockets.receive(&mut self.core, connection, happened, now);
+        self.end_turn();
     }
 
     fn end_turn(&mut self) {
@@ -249,31 +283,6 @@ impl Client {
     pub(super) fn keep(&mut self, others: Vec<Completion>, abandoned: BTreeSet<RequestId>) {
         self.completions.extend(others);
         self.abandoned.extend(abandoned);
-    }
-}
-
-/// Moves many clients on, waiting up to `timeout` for the first of them that hears something; each then has its
-/// completions in [`Client::completed`]. One wait for all of them, where a thread for each would wake for each.
-pub fn poll_together(clients: &mut [&mut Client], timeout: Duration) {
-    let mut wait = timeout;
-    for client in &mut *clients {
-        let until = client.started.elapsed().saturating_add(timeout);
-        wait = wait.min(client.begin_turn(until));
-    }
-    let mut watched = Vec::new();
-    for client in &*clients {
-        client.sockets.watch(&mut watched);
-    }
-    let ready = wait_for(&mut watched, wait);
-    let mut ready = ready.as_slice();
-    for client in clients {
-        let (own, others) = ready.split_at(client.sockets.len().min(ready.len()));
-        ready = others;
-        // Who heard nothing has nothing to do before its next turn begins.
-        if own.iter().any(|flags| !flags.is_empty()) {
-            client.sockets.receive(&mut client.core, own, client.started);
-            client.end_turn();
-        }
     }
 }
 

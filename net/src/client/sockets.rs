@@ -1,19 +1,30 @@
-//! The blocking client's sockets: non-blocking, waited for together with poll(2).
+//! The blocking client's sockets: non-blocking, waited for together with poll(2), or with those of others with epoll(7).
 
 use super::connection::ConnectionId;
 use super::core::Core;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// All sockets of one client.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     open: Vec<Open>,
+    shared: Option<Shared>,
+}
+
+/// A wait that is shared with other clients, and which of them this is there.
+#[derive(Clone, Debug)]
+struct Shared {
+    epoll: Rc<OwnedFd>,
+    client: u32,
 }
 
 #[derive(Debug)]
@@ -24,6 +35,58 @@ struct Open {
     connecting: Option<VecDeque<SocketAddr>>,
     /// The last send took less than there was.
     full: bool,
+    shared: Option<Shared>,
+}
+
+/// Bits of an event's number that tell the connection; the ones above tell the client.
+const CONNECTION_BITS: u32 = 40;
+
+impl Open {
+    /// What it waits for.
+    fn interest(&self) -> PollFlags {
+        match (&self.connecting, self.full) {
+            (Some(_), _) => PollFlags::OUT,
+            (None, true) => PollFlags::IN | PollFlags::OUT,
+            (None, false) => PollFlags::IN,
+        }
+    }
+
+    /// Has the shared wait know its socket, which is new there.
+    fn watch(&self) -> io::Result<()> {
+        let Some(Shared { epoll, client }) = &self.shared else { return Ok(()) };
+        let number = u64::from(*client) << CONNECTION_BITS | self.connection.0;
+        Ok(epoll::add(epoll, &self.socket, EventData::new_u64(number), events(self.interest()))?)
+    }
+
+    fn set_full(&mut self, full: bool) {
+        if std::mem::replace(&mut self.full, full) != full {
+            self.interest_has_changed();
+        }
+    }
+
+    fn interest_has_changed(&self) {
+        let Some(Shared { epoll, client }) = &self.shared else { return };
+        let number = u64::from(*client) << CONNECTION_BITS | self.connection.0;
+        let changed = epoll::modify(epoll, &self.socket, EventData::new_u64(number), events(self.interest()));
+        changed.expect("the socket is open, and known there since it is");
+    }
+}
+
+fn events(flags: PollFlags) -> EventFlags {
+    let mut events = EventFlags::empty();
+    events.set(EventFlags::IN, flags.contains(PollFlags::IN));
+    events.set(EventFlags::OUT, flags.contains(PollFlags::OUT));
+    events
+}
+
+/// What an event of a shared wait says: which client, which connection, what has happened.
+pub(super) fn heard(event: epoll::Event) -> (u32, ConnectionId, PollFlags) {
+    let (number, flags) = (event.data.u64(), event.flags);
+    let mut happened = PollFlags::empty();
+    happened.set(PollFlags::IN, flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR));
+    happened.set(PollFlags::OUT, flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR));
+    let connection = number & ((1 << CONNECTION_BITS) - 1);
+    ((number >> CONNECTION_BITS) as u32, ConnectionId(connection), happened)
 }
 
 impl Sockets {
@@ -33,76 +96,82 @@ impl Sockets {
             Ok(addresses) => addresses.collect(),
             Err(error) => return core.lost(connection, &format!("{address} does not resolve: {error}"), now),
         };
-        match start(addresses) {
-            Ok((socket, rest)) => {
-                self.open.push(Open { connection, socket, connecting: Some(rest), full: false });
-            }
+        let started = start(addresses).and_then(|(socket, rest)| {
+            let shared = self.shared.clone();
+            let open = Open { connection, socket, connecting: Some(rest), full: false, shared };
+            open.watch()?;
+            Ok(open)
+        });
+        match started {
+            Ok(open) => self.open.push(open),
             Err(error) => core.lost(connection, &format!("{address}: {error}"), now),
         }
+    }
+
+    /// Waits with others from now on: the client `client` of those that share `epoll`.
+    pub(super) fn share(&mut self, epoll: Rc<OwnedFd>, client: u32) -> io::Result<()> {
+        let shared = Shared { epoll, client };
+        self.shared = Some(shared.clone());
+        self.open.iter_mut().try_for_each(|open| {
+            open.shared = Some(shared.clone());
+            open.watch()
+        })
     }
 
     pub(super) fn close(&mut self, connection: ConnectionId) {
         self.open.retain(|open| open.connection != connection);
     }
 
-    /// Sends what every connection has to send, one send each.
-    pub(super) fn send(&mut self, core: &mut Core, now: Duration) {
+    /// Sends what every connection has to send, one send each; whether all are still there.
+    pub(super) fn send(&mut self, core: &mut Core, now: Duration) -> bool {
+        let before = self.open.len();
         self.open.retain_mut(|open| {
             if open.connecting.is_some() || open.full {
                 return true;
             }
             send_one(open, core, now)
         });
+        self.open.len() == before
     }
 
     /// Waits up to `wait` for the network, receives what has come, sends where there is room again.
     pub(super) fn wait_and_receive(&mut self, core: &mut Core, wait: Duration, started: Instant) {
-        let mut watched = Vec::with_capacity(self.open.len());
-        self.watch(&mut watched);
+        let mut watched: Vec<_> = self.open.iter().map(|open| PollFd::new(&open.socket, open.interest())).collect();
         let ready = wait_for(&mut watched, wait);
-        self.receive(core, &ready, started);
-    }
-
-    /// Adds what it waits for on each socket.
-    pub(super) fn watch<'a>(&'a self, watched: &mut Vec<PollFd<'a>>) {
-        let flags = |open: &Open| match (&open.connecting, open.full) {
-            (Some(_), _) => PollFlags::OUT,
-            (None, true) => PollFlags::IN | PollFlags::OUT,
-            (None, false) => PollFlags::IN,
-        };
-        watched.extend(self.open.iter().map(|open| PollFd::new(&open.socket, flags(open))));
-    }
-
-    /// How many sockets [`Sockets::watch`] adds.
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    /// Receives what has come and sends where there is room again. `ready` says what [`wait_for`] has seen of each socket.
-    pub(super) fn receive(&mut self, core: &mut Core, ready: &[PollFlags], started: Instant) {
         let now = started.elapsed();
         let mut ready = ready.iter();
-        self.open.retain_mut(|open| {
-            let ready = ready.next().copied().unwrap_or(PollFlags::empty());
-            if ready.is_empty() {
-                return true;
-            }
-            if open.connecting.is_some() {
-                return finish_connect(open, core, now);
-            }
-            if ready.contains(PollFlags::OUT) {
-                open.full = false;
-                if !send_one(open, core, now) {
-                    return false;
-                }
-            }
-            !ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) || receive_one(open, core, now)
-        });
+        self.open.retain_mut(|open| ready.next().is_none_or(|ready| move_on(open, core, *ready, now)));
+    }
+
+    /// As [`Sockets::wait_and_receive`] does when `happened` has happened to one of them. One that is gone had nothing more to say.
+    pub(super) fn receive(&mut self, core: &mut Core, connection: ConnectionId, happened: PollFlags, now: Duration) {
+        if let Some(at) = self.open.iter().position(|open| open.connection == connection)
+            && !move_on(&mut self.open[at], core, happened, now)
+        {
+            self.open.swap_remove(at);
+        }
     }
 }
 
+/// Receives what has come and sends if there is room again. `false`: the socket is done with.
+fn move_on(open: &mut Open, core: &mut Core, happened: PollFlags, now: Duration) -> bool {
+    if happened.is_empty() {
+        return true;
+    }
+    if open.connecting.is_some() {
+        return finish_connect(open, core, now);
+    }
+    if happened.contains(PollFlags::OUT) {
+        open.set_full(false);
+        if !send_one(open, core, now) {
+            return false;
+        }
+    }
+    !happened.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) || receive_one(open, core, now)
+}
+
 /// Waits up to `wait` for any of `watched`, and says what has happened to each.
-pub(super) fn wait_for(watched: &mut [PollFd<'_>], wait: Duration) -> Vec<PollFlags> {
+fn wait_for(watched: &mut [PollFd<'_>], wait: Duration) -> Vec<PollFlags> {
     // Without a next moment (no request in flight) a caller still gets its turn back.
     let wait = wait.min(Duration::from_secs(60));
     let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
@@ -140,6 +209,7 @@ fn finish_connect(open: &mut Open, core: &mut Core, now: Duration) -> bool {
     let error = match open.socket.take_error() {
         Ok(None) => {
             open.connecting = None;
+            open.interest_has_changed();
             core.connected(open.connection, now);
             return send_one(open, core, now);
         }
@@ -149,6 +219,10 @@ fn finish_connect(open: &mut Open, core: &mut Core, now: Duration) -> bool {
         Ok((socket, rest)) => {
             open.socket = socket;
             open.connecting = Some(rest);
+            if let Err(error) = open.watch() {
+                core.lost(open.connection, &error.to_string(), now);
+                return false;
+            }
             true
         }
         Err(_) => {
@@ -166,12 +240,12 @@ fn send_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
     let wanted = output.len();
     match (&open.socket).write(output) {
         Ok(count) => {
-            open.full = count < wanted;
             core.sent(open.connection, count);
+            open.set_full(count < wanted);
             true
         }
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            open.full = true;
+            open.set_full(true);
             true
         }
         Err(error) if error.kind() == ErrorKind::Interrupted => true,

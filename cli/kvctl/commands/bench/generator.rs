@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use engine_core::command::Operation;
-use net::client::blocking::{Client, poll_together};
+use net::client::blocking::Client;
+use net::client::together::Together;
 use net::client::{Answer, CasResult, ClientError, Completion, Request, RequestId, ScanOptions};
 
 use super::arrivals::Arrivals;
@@ -249,7 +250,9 @@ impl<'a> Generator<'a> {
 
 /// Runs all of `generators`, of one run, to the end on this thread. What is still under way then is answered before the
 /// connections go, so that the next run starts clean.
-pub fn run(mut generators: Vec<Generator<'_>>) -> (FiguresByKind, Strain) {
+pub fn run(mut generators: Vec<Generator<'_>>) -> Result<(FiguresByKind, Strain), ClientError> {
+    let mut together = Together::new()?;
+    generators.iter_mut().try_for_each(|generator| together.add(&mut generator.client))?;
     if generators.iter().any(|generator| matches!(generator.pace, Pace::Open { .. })) {
         // Waits end on time, not up to 50 us behind it. Where this is refused they end a little late.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
@@ -269,7 +272,7 @@ pub fn run(mut generators: Vec<Generator<'_>>) -> (FiguresByKind, Strain) {
         if over {
             break;
         }
-        complete(&mut generators, wait);
+        complete(&mut together, &mut generators, wait);
     }
     let mut figures = FiguresByKind::of(&[]);
     let mut strain = Strain::default();
@@ -278,20 +281,19 @@ pub fn run(mut generators: Vec<Generator<'_>>) -> (FiguresByKind, Strain) {
         strain.add(&Strain::of_thread(used, since.elapsed()));
     }
     while generators.iter().any(|generator| !generator.under_way.is_empty()) {
-        complete(&mut generators, POLL);
+        complete(&mut together, &mut generators, POLL);
     }
     for mut generator in generators {
         generator.count_what_is_behind();
         figures.add(&generator.figures);
         strain.add(&generator.strain);
     }
-    (figures, strain)
+    Ok((figures, strain))
 }
 
 /// Waits up to `wait` for answers to any of them.
-fn complete(generators: &mut [Generator<'_>], wait: Duration) {
-    let mut clients: Vec<&mut Client> = generators.iter_mut().map(|generator| &mut generator.client).collect();
-    poll_together(&mut clients, wait);
+fn complete(together: &mut Together, generators: &mut [Generator<'_>], wait: Duration) {
+    together.poll(generators.iter_mut().map(|generator| &mut generator.client), wait);
     generators.iter_mut().for_each(Generator::complete);
 }
 

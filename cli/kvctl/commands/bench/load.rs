@@ -36,7 +36,7 @@ pub fn load(globals: &Globals, load: &BenchLoad) -> Result<Answer, Failure> {
                     Ok(generator)
                 };
                 let generators: Result<Vec<Generator<'_>>, Failure> = mine.zip(pulses).map(make).collect();
-                Ok(generator::run(generators?))
+                Ok(generator::run(generators?)?)
             })
         };
         let threads: Vec<_> = parts(connections, threads(load.threads, connections)).map(one).collect();

@@ -106,7 +106,7 @@ impl<'a> Load<'a> {
                         generator.report_to(pulse);
                         generator
                     };
-                    Ok(generator::run(mine.zip(clients?).zip(pulses).map(make).collect()))
+                    Ok(generator::run(mine.zip(clients?).zip(pulses).map(make).collect())?)
                 })
             };
             let threads: Vec<_> = parts(self.connections, self.threads).map(one).collect();
