@@ -143,7 +143,7 @@ impl Replica {
         if !matches!(progress.flow, Flow::Snapshot { granted: true, .. }) {
             progress.start_again();
         }
-        // What it answered has been counted. From now on it is asked last.
+        // From now on it is asked last. An answer of it that was no quorum yet is asked for again.
         progress.round = 0;
         leader.ask_again = true;
     }

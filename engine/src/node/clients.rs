@@ -16,6 +16,7 @@ use super::{peers, queue, signals, snapshot_in};
 use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::{Answer, Event, Query, Refused, Ticket};
+use futures_lite::future;
 use net::frame::{self, Kind};
 use net::hello::{Hello, HelloRefusal, HelloReply, Role};
 use net::receive::RecvBuffer;
@@ -40,6 +41,9 @@ const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// When a busy server asks a client to come back, in milliseconds.
 const RETRY_AFTER_MS: u32 = 5;
+
+/// How long the other cores may take to say how they are.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a request is charged beyond its bytes: it waits in tables of its own.
 const REQUEST_BYTES: usize = 256;
@@ -452,7 +456,12 @@ impl Core {
         drop(sender);
         let mut cores = vec![self.status()];
         // A core that has ended says nothing; its replicas are not served any more either.
-        while let Some(status) = inbox.receive().await {
+        let late = async {
+            runtime::sleep(STATUS_PATIENCE).await;
+            None
+        };
+        let mut late = std::pin::pin!(late);
+        while let Some(status) = future::or(inbox.receive(), &mut late).await {
             cores.push(status);
         }
         let forwarded = cores.iter().map(|core| core.forwarded).sum();

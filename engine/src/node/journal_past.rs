@@ -12,8 +12,8 @@ use std::path::PathBuf;
 /// What memory, offsets and lengths have to be multiples of for any device.
 const ALIGNMENT: usize = 4096;
 
-/// Segment files kept open.
-const OPEN_FILES_MAX: usize = 8;
+/// Segment files kept open. One that is deleted meanwhile takes its place on the disk until others have been opened.
+const OPEN_FILES_MAX: usize = 2;
 
 /// Bytes of a segment that a task of the core waits for. Each task that asks waits for its answer, and each peer of a group has one,
 /// so the queue needs no limit.

@@ -277,6 +277,10 @@ pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u1
     }
     socket.close();
     core.state.borrow_mut().peers.incoming.retain(|(_, socket)| !socket.is_closed());
+    // What it answered on the way here is lost, though the stream that leads there may stand.
+    if !core.is_stopping() {
+        core.handle(Event::PeerLost { node });
+    }
 }
 
 /// Whether the stream is worth reading on.

@@ -213,6 +213,7 @@ impl Client {
         let wait = self.begin_turn(until);
         self.sockets.wait_and_receive(&mut self.core, wait, self.started);
         self.end_turn();
+        self.stirred = true;
     }
 
     /// What comes before the wait, and how long that may be.

@@ -52,8 +52,7 @@ impl Open {
     }
 
     /// Has the shared wait know its socket, which is new there.
-    fn watch(&self) -> io::Result<()> {
-        let Some(Shared { epoll, client }) = &self.shared else { return Ok(()) };
+    fn watch(&self, Shared { epoll, client }: &Shared) -> io::Result<()> {
         let number = u64::from(*client) << CONNECTION_BITS | self.connection.0;
         Ok(epoll::add(epoll, &self.socket, EventData::new_u64(number), events(self.interest()))?)
     }
@@ -99,7 +98,7 @@ impl Sockets {
         let started = start(addresses).and_then(|(socket, rest)| {
             let shared = self.shared.clone();
             let open = Open { connection, socket, connecting: Some(rest), full: false, shared };
-            open.watch()?;
+            open.shared.as_ref().map_or(Ok(()), |shared| open.watch(shared))?;
             Ok(open)
         });
         match started {
@@ -111,11 +110,12 @@ impl Sockets {
     /// Waits with others from now on: the client `client` of those that share `epoll`.
     pub(super) fn share(&mut self, epoll: Rc<OwnedFd>, client: u32) -> io::Result<()> {
         let shared = Shared { epoll, client };
-        self.shared = Some(shared.clone());
-        self.open.iter_mut().try_for_each(|open| {
+        for open in &mut self.open {
+            open.watch(&shared)?;
             open.shared = Some(shared.clone());
-            open.watch()
-        })
+        }
+        self.shared = Some(shared);
+        Ok(())
     }
 
     pub(super) fn close(&mut self, connection: ConnectionId) {
@@ -219,7 +219,7 @@ fn finish_connect(open: &mut Open, core: &mut Core, now: Duration) -> bool {
         Ok((socket, rest)) => {
             open.socket = socket;
             open.connecting = Some(rest);
-            if let Err(error) = open.watch() {
+            if let Some(Err(error)) = open.shared.as_ref().map(|shared| open.watch(shared)) {
                 core.lost(open.connection, &error.to_string(), now);
                 return false;
             }

@@ -21,6 +21,9 @@ const EVENTS_MAX: usize = 256;
 /// A wait of at least so long may end up to a millisecond late, as epoll_wait(2) counts.
 const ROUGH: Duration = Duration::from_millis(100);
 
+/// Without a next moment (no request in flight) a caller still gets its turn back.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// See the module.
 pub struct Together {
     epoll: Rc<OwnedFd>,
@@ -49,7 +52,7 @@ impl Together {
         assert_eq!(clients.len(), self.clients as usize, "all that were added, and nobody else");
         let now = Instant::now();
         let wait = clients.iter_mut().map(|client| client.before_wait(now)).min().unwrap_or(timeout);
-        self.wait(wait.min(timeout));
+        self.wait(wait.min(timeout).min(WAIT_MAX));
         for event in self.events.drain(..) {
             let (client, connection, happened) = sockets::heard(event);
             clients[client as usize].heard(connection, happened);

@@ -1,7 +1,7 @@
 //! The doorbell of a core: how other threads wake it.
 //!
-//! Whoever has left something for a core rings. Only the first ring after the core lay down costs a system call; a core
-//! that is awake finds the state when it next looks.
+//! Whoever has left something for a core rings. That costs a system call only while the core sleeps; one that is awake
+//! finds the state when it next looks. No ring relies on another: one that lost its CPU on the way keeps nobody waiting.
 
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Nobody has rung since the core last looked.
+/// Nobody has rung since the core last looked, and it is awake.
 const AWAKE: u8 = 0;
-/// Somebody has.
+/// Somebody has rung.
 const RUNG: u8 = 1;
-/// The core sleeps, or is about to: a ring must wake it.
+/// The core sleeps, or is about to: every ring must wake it.
 const ASLEEP: u8 = 2;
 
 /// See the module. Clones are the same doorbell.
@@ -37,7 +37,7 @@ impl Doorbell {
 
     /// Has the core look, after what it is to see has been left for it. From any thread.
     pub fn ring(&self) {
-        if self.shared.state.swap(RUNG, Ordering::AcqRel) == ASLEEP {
+        if self.shared.state.fetch_or(RUNG, Ordering::AcqRel) & ASLEEP != 0 {
             // Fails only when as many rings as 64 bits count are unread, and then it is readable.
             let _ = rustix::io::write(&self.shared.event, &1u64.to_ne_bytes());
         }
@@ -48,9 +48,14 @@ impl Doorbell {
         self.shared.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether it was rung since the last look, as far as can be seen without taking the ring.
+    pub fn is_rung(&self) -> bool {
+        self.shared.state.load(Ordering::Relaxed) & RUNG != 0
+    }
+
     /// Whether it was rung since the last look; what was left before that ring can be seen now.
     pub fn look(&self) -> bool {
-        self.shared.state.swap(AWAKE, Ordering::AcqRel) == RUNG
+        self.shared.state.swap(AWAKE, Ordering::AcqRel) & RUNG != 0
     }
 }
 
@@ -72,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sleeper_is_woken_and_only_once() {
+    fn only_a_sleeper_is_woken() {
         let doorbell = Doorbell::new().unwrap();
         doorbell.ring();
         assert!(!doorbell.lie_down(), "it has not looked yet");
@@ -81,8 +86,8 @@ mod tests {
         assert!(doorbell.lie_down());
         doorbell.ring();
         doorbell.ring();
-        assert_eq!(written(&doorbell), 1);
-        assert!(doorbell.look());
+        assert_eq!(written(&doorbell), 2);
+        assert!(doorbell.is_rung() && doorbell.look() && !doorbell.is_rung());
         assert!(doorbell.lie_down() && !doorbell.look(), "nobody rang");
     }
 }

@@ -17,8 +17,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-/// A core that is not out of tasks looks at its sockets after so many passes.
+/// A core that is not out of tasks looks at its sockets and timers after so many passes, or so long a time.
 const PASSES_MAX: u32 = 8;
+const TIME_MAX: Duration = Duration::from_millis(1);
 
 /// Sockets that one look finds ready at the most; the others are found by the next.
 const EVENTS_MAX: usize = 256;
@@ -52,8 +53,9 @@ pub struct Reactor {
     listeners: RefCell<Vec<Waker>>,
     /// As it was at the last pass.
     ran: Cell<u64>,
-    /// Passes since the last look.
+    /// Passes since the last look, and when that was.
     passes: Cell<u32>,
+    looked: Cell<Instant>,
 }
 
 impl fmt::Debug for Reactor {
@@ -80,6 +82,7 @@ impl Reactor {
             listeners: RefCell::default(),
             ran: Cell::new(0),
             passes: Cell::new(0),
+            looked: Cell::new(Instant::now()),
         }));
         CURRENT.set(Some(reactor));
         Ok(reactor)
@@ -100,9 +103,17 @@ impl Reactor {
         let ran = RAN.get();
         let idle = ran == self.ran.replace(ran);
         self.passes.set(self.passes.get() + 1);
-        if idle || self.passes.get() >= PASSES_MAX {
-            self.passes.set(0);
+        if idle || self.passes.get() >= PASSES_MAX || self.looked.get().elapsed() >= TIME_MAX {
             self.look(idle);
+        } else if self.doorbell.is_rung() {
+            self.answer_the_door();
+        }
+    }
+
+    fn answer_the_door(&self) {
+        if self.doorbell.look() {
+            self.rings.set(self.rings.get() + 1);
+            self.listeners.borrow_mut().drain(..).for_each(Waker::wake);
         }
     }
 
@@ -123,10 +134,7 @@ impl Reactor {
             // The descriptor is ours, and so is the memory.
             Err(error) => panic!("epoll: {error}"),
         }
-        if self.doorbell.look() {
-            self.rings.set(self.rings.get() + 1);
-            self.listeners.borrow_mut().drain(..).for_each(Waker::wake);
-        }
+        self.answer_the_door();
         let sources = self.sources.borrow();
         for event in events.iter() {
             // No task runs in here: a number is that of the socket it was found ready for.
@@ -134,9 +142,10 @@ impl Reactor {
                 source.happened(event.flags);
             }
         }
-        if first.is_some() {
-            self.fire(Instant::now());
-        }
+        let now = Instant::now();
+        self.fire(now);
+        self.passes.set(0);
+        self.looked.set(now);
     }
 
     fn fire(&self, now: Instant) {
