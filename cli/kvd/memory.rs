@@ -17,7 +17,14 @@ const PURGE_DELAY: mi_option_t = 15;
 const KEPT: i64 = 10_000;
 
 /// Has memory kept for a while; `MIMALLOC_PURGE_DELAY` in the environment says otherwise. Call it before other threads start.
+///
+/// And has it come in small pages, unless `MIMALLOC_ALLOW_THP` is 1. With huge ones a node with nothing to do took 40 MiB instead of 25,
+/// and 16 to 19 KiB for each of a thousand groups instead of 8; one busy group was 5 % faster, four were not, and one client waited 5 % longer.
 pub fn keep() {
+    if std::env::var_os("MIMALLOC_ALLOW_THP").is_none_or(|value| value != "1") {
+        // A system that has no such pages, or does not let them be refused, has small ones or its own reasons.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+    }
     // SAFETY: the option is known to this version (a test looks), and nobody else reads or sets options meanwhile.
     #[allow(unsafe_code)]
     unsafe {
