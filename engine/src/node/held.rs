@@ -15,7 +15,7 @@ const BUSY: usize = 32;
 /// How many turns answers wait at the most.
 const TURNS_MAX: u32 = 2;
 
-/// How long answers wait at the most; some turns of a busy core.
+/// How long answers wait at the most, and up to as long again, as timers count milliseconds; some turns of a busy core.
 pub const TIME_MAX: Duration = Duration::from_millis(1);
 
 /// With more bytes than this a send is worth its price.

@@ -4,7 +4,7 @@
 //! and a worker of the kernel in between, as a sync always blocks. An error ends the process at once: nothing is tried again, and
 //! nothing that rests on the batch is ever answered (rule 12).
 
-use super::journal_files;
+use super::journal_files::{self, aligned_place};
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
 use engine_core::journal::SegmentId;
@@ -13,9 +13,6 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// What memory has to be aligned to for any device.
-const ALIGNMENT: usize = 4096;
 
 /// How long the last words may take.
 const LOG_PATIENCE: Duration = Duration::from_millis(500);
@@ -91,11 +88,7 @@ fn open(path: &Path, direct: bool) -> io::Result<File> {
 
 /// A copy of `bytes` in `room`, where a device can fetch it.
 fn aligned<'a>(room: &'a mut Vec<u8>, bytes: &[u8]) -> &'a [u8] {
-    if room.len() < bytes.len() + ALIGNMENT {
-        room.resize(bytes.len() + ALIGNMENT, 0);
-    }
-    let start = room.as_ptr().align_offset(ALIGNMENT);
-    let copy = &mut room[start..start + bytes.len()];
+    let copy = aligned_place(room, bytes.len());
     copy.copy_from_slice(bytes);
     copy
 }
@@ -103,6 +96,7 @@ fn aligned<'a>(room: &'a mut Vec<u8>, bytes: &[u8]) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::journal_files::ALIGNMENT;
 
     #[test]
     fn copies_are_aligned_whatever_comes() {

@@ -64,6 +64,18 @@ pub fn direct_io_works(directory: &Path) -> bool {
     opened
 }
 
+/// What memory, offsets and lengths have to be multiples of for any device, past the page cache.
+pub const ALIGNMENT: usize = 4096;
+
+/// `length` bytes in `room`, which grows if it must, where a device can reach them.
+pub fn aligned_place(room: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if room.len() < length + ALIGNMENT {
+        room.resize(length + ALIGNMENT, 0);
+    }
+    let start = room.as_ptr().align_offset(ALIGNMENT);
+    &mut room[start..start + length]
+}
+
 /// Starts the helper that makes and deletes segment files of `bytes` bytes. It ends when every sender is gone.
 /// At most two spares are ever asked for, so its queue stays short.
 pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io::Result<Sender<Spare>> {

@@ -1,6 +1,6 @@
 //! The thread of a core that reads old journal entries back, for slow peers and for the own store.
 
-use super::journal_files;
+use super::journal_files::{self, ALIGNMENT, aligned_place};
 use super::queue::{self, Sender, Work};
 use engine_core::journal::SegmentId;
 use std::collections::BTreeMap;
@@ -8,9 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
-
-/// What memory, offsets and lengths have to be multiples of for any device.
-const ALIGNMENT: usize = 4096;
 
 /// Segment files kept open. One that is deleted meanwhile takes its place on the disk until others have been opened.
 const OPEN_FILES_MAX: usize = 2;
@@ -64,11 +61,7 @@ impl Past {
         let file = &self.open[&segment];
         let before = (offset % ALIGNMENT as u64) as usize;
         let whole = (before + length).next_multiple_of(ALIGNMENT);
-        if self.room.len() < whole + ALIGNMENT {
-            self.room.resize(whole + ALIGNMENT, 0);
-        }
-        let start = self.room.as_ptr().align_offset(ALIGNMENT);
-        let place = &mut self.room[start..start + whole];
+        let place = aligned_place(&mut self.room, whole);
         let mut filled = 0;
         while filled < before + length {
             match file.read_at(&mut place[filled..], offset - before as u64 + filled as u64) {
