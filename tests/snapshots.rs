@@ -9,6 +9,7 @@ mod harness;
 mod writer;
 
 use harness::{LocalCluster, START_PATIENCE, eventually, kvctl, start_with};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use writer::Writer;
 
@@ -27,8 +28,15 @@ fn a_follower_far_behind_comes_back_by_snapshot_while_clients_write() {
     let mut cluster = start_with("snapshot-behind", &[1, 1, 1], &SMALL);
     let writer = Writer::start(&cluster.endpoints());
     writer.wait_for_more(2_000, PATIENCE);
+    let left_at = logs(&cluster, cluster.endpoints(), AWAY, "last_log_index");
     cluster.kill(AWAY).expect("killed");
     writer.wait_for_more(WRITES, PATIENCE);
+    let others = cluster.endpoints()[..AWAY].to_vec();
+    eventually(PATIENCE, "the logs to be cut", || {
+        let begin = logs(&cluster, others.clone(), 0, "first_log_index");
+        let beyond = left_at.iter().filter(|(group, last)| **group > 0 && begin[group] > **last + 2_000);
+        (beyond.count() == 4).then_some(())
+    });
     assert_eq!(installed(&cluster), 0, "nobody needed a snapshot so far");
     cluster.restart(AWAY).expect("it starts");
     // Every data group has far more entries than a log keeps.
@@ -45,6 +53,10 @@ fn a_node_whose_store_is_gone_heals_by_snapshot() {
     let mut cluster = start_with("snapshot-hollow", &[1, 1, 1], &SMALL);
     let writer = Writer::start(&cluster.endpoints());
     writer.wait_for_more(10_000, PATIENCE);
+    eventually(PATIENCE, "its logs to be cut", || {
+        let begin = logs(&cluster, cluster.endpoints(), AWAY, "first_log_index");
+        begin.iter().all(|(group, first)| *group == 0 || *first > 1).then_some(())
+    });
     cluster.kill(AWAY).expect("killed");
     let home = cluster.nodes[AWAY].data.join("core-000");
     std::fs::remove_dir_all(home.join("db")).expect("the store is there");
@@ -62,6 +74,19 @@ fn a_node_whose_store_is_gone_heals_by_snapshot() {
     assert!(home.join("db.damaged-1").is_dir() && found.contains("CURRENT"), "{found}");
     written.assert_all_there(&[cluster.nodes[AWAY].address.clone()]);
     println!("{} acknowledged writes, 0 lost", written.count());
+}
+
+/// One number of each of a node's logs, by group, as these endpoints say.
+fn logs(cluster: &LocalCluster, endpoints: Vec<String>, node: usize, field: &str) -> BTreeMap<u64, u64> {
+    let status = kvctl(&endpoints, &["status", "-o", "json"]).json();
+    let name = &cluster.nodes[node].name;
+    let groups = status["groups"].as_array().expect("groups").iter();
+    let of_group = |group: &serde_json::Value| {
+        let replicas = group["replicas"].as_array().expect("replicas");
+        let ours = replicas.iter().find(|replica| replica["node"] == *name)?;
+        Some((group["id"].as_u64()?, ours[field].as_u64()?))
+    };
+    groups.filter_map(of_group).collect()
 }
 
 /// Snapshots that the node away has installed since its start.

@@ -52,6 +52,10 @@ const SHARED: &[(&str, &str)] = &[
     ("engine/src/node/signals.rs", "the signal thread sets the stage and the health"),
     ("engine/src/node/space.rs", "the thread that watches the disk tells the health"),
     ("engine/src/node/stage.rs", "what the node is up to, taken once for each connection, never for a request"),
+    (
+        "engine/src/store/front.rs",
+        "the store thread writes back a table that nobody changes any more and the core still reads",
+    ),
     ("engine/src/store/mod.rs", "RocksDB is shared by three threads of one core"),
 ];
 

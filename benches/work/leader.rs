@@ -238,11 +238,10 @@ fn applied(run: &ApplyRun) -> AppliedRun {
     let mut outcomes = Vec::new();
     for entry in run.entries.iter().filter(|entry| run.answer && entry.kind == EntryKind::Command) {
         // The first command of a group is the client's Open.
-        let opened = entry.id.index == Index(2);
-        outcomes
-            .push((entry.id.index, if opened { Outcome::Opened { session: entry.id.index } } else { Outcome::Done }));
+        let opened = entry.index == Index(2);
+        outcomes.push((entry.index, if opened { Outcome::Opened { session: entry.index } } else { Outcome::Done }));
     }
-    let last = run.entries.last().expect("a run has entries").id;
+    let last = run.entries.last().expect("a run has entries").id();
     AppliedRun { group: run.group, applied: last, outcomes, crowded: Vec::new() }
 }
 

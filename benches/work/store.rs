@@ -8,6 +8,7 @@ use raft::ids::{GroupId, Index, ReplicaId, Term};
 const GROUP: GroupId = GroupId(1);
 
 pub struct Applying {
+    store: Store,
     applier: Applier,
     index: u64,
     random: u64,
@@ -20,11 +21,11 @@ impl Applying {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(&Options::new(directory.path(), 1)).expect("a store");
         store.create_replica(GROUP, ReplicaId(1), b"members").expect("a replica");
-        let mut applier = store.applier();
+        let mut applier = store.applier().expect("an applier");
         let mut run = ApplyRun { group: GROUP, answer: true, ..ApplyRun::default() };
         run.push(LogId { term: Term(1), index: Index(1) }, EntryKind::Command, &super::open(GROUP, 1));
-        applier.apply(&[run]).expect("a healthy disk");
-        Applying { applier, index: 1, random: 1, _directory: directory }
+        applier.apply(vec![run], &mut Vec::new()).expect("a healthy disk");
+        Applying { store, applier, index: 1, random: 1, _directory: directory }
     }
 
     /// So many puts in one run.
@@ -37,6 +38,14 @@ impl Applying {
             let put = super::put(GROUP, 1, Index(1), self.index, key.as_bytes());
             run.push(LogId { term: Term(1), index: Index(self.index) }, EntryKind::Command, &put);
         }
-        self.applier.apply(&[run]).expect("a healthy disk");
+        self.applier.apply(vec![run], &mut Vec::new()).expect("a healthy disk");
+    }
+
+    /// Writes everything back that was applied since the last time.
+    pub fn write_back(&mut self) {
+        if let Some(back) = self.applier.freeze() {
+            self.store.write_back(&back).expect("a healthy disk");
+            self.applier.written_back();
+        }
     }
 }

@@ -2,9 +2,10 @@
 
 mod store_support;
 
-use engine::store::{Cached, StoreError};
-use engine_core::command::{BatchOperation, Operation, Outcome};
+use engine::store::{Cached, Lack, StoreError};
+use engine_core::command::{BatchOperation, Command, Operation, Outcome};
 use engine_core::sessions::{SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX};
+use engine_core::state_machine::model::Model;
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
@@ -147,6 +148,7 @@ fn sessions_make_room_across_a_restart() {
     let outcomes = pair.commands(1, &commands);
     assert_eq!(outcomes[0], Outcome::Opened { session: Index(6) });
     pair.compare();
+    assert!(pair.lacked >= 2, "the disk was not asked which sessions there are");
     let held = pair.store.sessions(GroupId(1)).unwrap();
     assert_eq!(held.len(), SESSIONS_MAX - SESSIONS_EVICTED_AT_ONCE + 2);
     assert!(held.iter().any(|(key, _)| key.client.0 == 5), "the one just used stays");
@@ -168,11 +170,13 @@ fn a_blind_put_reads_nothing() {
         set_perf_stats(PerfStatsLevel::Disable);
         reads
     };
-    assert_eq!(reads(put(b"k", b"2")), 0);
-    assert_eq!(reads(delete(b"k")), 0);
-    assert_eq!(reads(Operation::Batch { operations: vec![BatchOperation::Delete { key: b"k".to_vec() }] }), 0);
-    assert!(reads(put_old(b"k", b"3")) > 0, "the counter counts");
-    assert!(reads(swap(b"k", None, None)) > 0);
+    // Of each a key that no table holds.
+    assert_eq!(reads(put(b"k2", b"2")), 0);
+    assert_eq!(reads(delete(b"k3")), 0);
+    assert_eq!(reads(Operation::Batch { operations: vec![BatchOperation::Delete { key: b"k4".to_vec() }] }), 0);
+    assert!(reads(put_old(b"k5", b"3")) > 0, "the counter counts");
+    assert_eq!(reads(put_old(b"k5", b"4")), 0, "what is in a table is not looked for in RocksDB");
+    assert!(reads(swap(b"k6", None, None)) > 0);
 }
 
 #[test]
@@ -186,15 +190,110 @@ fn memory_says_when_only_the_disk_can_tell() {
     pair.commands(1, &commands);
     let group = GroupId(1);
     let value = Cached::Value(Some(vec![50; 1000]));
-    assert_eq!(pair.store.get_cached(group, key).unwrap(), value, "the memtable has it");
+    assert_eq!(pair.applier.get(group, key).unwrap(), value, "the memtable has it");
     // Opening writes what the log holds into a table, of which no block has been read.
     let pair = pair.reopen(directory.path());
-    assert_eq!(pair.store.get_cached(group, key).unwrap(), Cached::NotInMemory);
+    assert_eq!(pair.applier.get(group, key).unwrap(), Cached::NotInMemory);
     assert_eq!(pair.store.get(group, key).unwrap(), Some(vec![50; 1000]));
-    assert_eq!(pair.store.get_cached(group, key).unwrap(), value, "now the cache has it");
-    assert_ne!(pair.store.get_cached(group, b"absent").unwrap(), value);
+    assert_eq!(pair.applier.get(group, key).unwrap(), value, "now the cache has it");
+    assert_ne!(pair.applier.get(group, b"absent").unwrap(), value);
     assert_eq!(pair.store.get(group, b"absent").unwrap(), None);
-    assert_eq!(pair.store.get_cached(group, b"absent").unwrap(), Cached::Value(None), "the filter is in memory");
+    assert_eq!(pair.applier.get(group, b"absent").unwrap(), Cached::Value(None), "the filter is in memory");
+}
+
+#[test]
+fn a_group_that_lacks_what_is_on_the_disk_waits_alone_and_asks_once() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1, 2]);
+    let (mut one, mut two) = (pair.client(1, 1), pair.client(2, 2));
+    let commands: Vec<_> = (0..100u8).map(|key| one.next(put(&[key], &[key; 1000]))).collect();
+    pair.commands(1, &commands);
+    let mut pair = pair.reopen(directory.path());
+    let entries = |group: u32, commands: &[Command], mut id: LogId| {
+        let mut run = run(group);
+        for command in commands {
+            run.push(id, EntryKind::Command, &engine_core::command::encode(command));
+            id.index = id.index.next();
+        }
+        run
+    };
+    // Its keys lie in blocks that nobody has read.
+    let reading = [one.next(put(b"x", b"y")), one.next(put_old(&[50], b"1")), one.next(swap(&[60], None, None))];
+    let runs = [
+        entries(1, &reading, pair.next(1)),
+        entries(2, &[two.next(put(b"k", b"v"))], pair.next(2)),
+        entries(1, &[one.next(delete(&[50]))], LogId { index: Index(pair.next(1).index.0 + 3), ..pair.next(1) }),
+    ];
+    let mut done = Vec::new();
+    pair.applier.apply(runs.to_vec(), &mut done).unwrap();
+    let mut places = Vec::new();
+    while pair.applier.is_stalled(GroupId(1)) {
+        let lacks = pair.applier.lacks();
+        for lack in &lacks {
+            let Lack::Places(GroupId(1), asked) = lack else { panic!("{lack:?}") };
+            places.extend(asked.clone());
+        }
+        assert_eq!(done.len(), 1, "the other group goes on, the later run of this one does not");
+        assert_eq!((done[0].0.group, lacks.len()), (GroupId(2), 1));
+        assert_eq!(pair.applier.get(GroupId(1), &[50]).unwrap(), Cached::NotInMemory);
+        for lack in lacks {
+            let fetched = pair.store.fetch(lack).unwrap();
+            pair.applier.fetched(fetched, &mut done).unwrap();
+        }
+    }
+    let asked = |key: u8| places.iter().filter(|place| place.ends_with(&[key])).count();
+    assert_eq!((asked(50), asked(60)), (1, 1), "both are asked for, at once: {places:?}");
+    let outcomes: Vec<_> = done.iter().map(|(run, _)| (run.group, run.outcomes.len())).collect();
+    assert_eq!(outcomes, [(GroupId(2), 1), (GroupId(1), 3), (GroupId(1), 1)]);
+    let expected = pair.model.apply(&[runs[1].clone(), runs[0].clone(), runs[2].clone()]);
+    assert_eq!(done.into_iter().map(|(run, _)| run).collect::<Vec<_>>(), expected);
+    pair.write_back();
+    pair.compare();
+}
+
+#[test]
+fn reads_see_what_is_being_written_back_and_what_comes_after() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1]);
+    pair.lazy = true;
+    let mut client = pair.client(1, 1);
+    let keys: [&[u8]; 3] = [b"a", b"b", b"c"];
+    pair.commands(1, &keys.map(|key| client.next(put(key, b"1"))));
+    let back = pair.applier.freeze().unwrap();
+    pair.commands(1, &[client.next(put(b"b", b"2")), client.next(delete(b"c")), client.next(put(b"d", b"2"))]);
+    let compare = |pair: &Pair| [&b"a"[..], b"b", b"c", b"d", b"e"].map(|key| pair.compare_key(GroupId(1), key));
+    compare(&pair);
+    assert_eq!(pair.store.get(GroupId(1), b"a").unwrap(), None, "RocksDB has none of it");
+    pair.store.write_back(&back).unwrap();
+    compare(&pair);
+    pair.applier.written_back();
+    compare(&pair);
+    assert_eq!(pair.store.get(GroupId(1), b"c").unwrap(), Some(b"1".to_vec()), "as it was when the table was frozen");
+    assert_eq!(pair.store.replicas().unwrap()[0].applied.index, Index(4), "and no further than that");
+    pair.write_back();
+    compare(&pair);
+    pair.compare();
+    assert!(pair.applier.freeze().is_none() && pair.applier.is_clean());
+}
+
+#[test]
+fn a_full_table_holds_runs_back_until_it_is_frozen() {
+    let directory = tempdir().unwrap();
+    let small = engine::store::Options { write_buffer_bytes: 64 << 10, ..options(directory.path()) };
+    let store = engine::store::Store::open(&small).unwrap();
+    store.create_replica(GroupId(1), ReplicaId(7), b"founders").unwrap();
+    let mut model = Model::new();
+    model.create_replica(GroupId(1), ReplicaId(7), b"founders");
+    let mut pair = Pair::of(store, model);
+    pair.lazy = true;
+    let mut client = pair.client(1, 1);
+    for key in 0..100u8 {
+        pair.commands(1, &[client.next(put(&[key], &[key; 2000]))]);
+        assert!(pair.applier.memory_bytes() < 512 << 10);
+    }
+    assert!(pair.written.len() >= 2, "it was never full");
+    pair.write_back();
+    pair.compare();
 }
 
 #[test]
@@ -255,11 +354,11 @@ fn a_group_without_a_replica_is_refused() {
     let group = GroupId(9);
     let refused = |error: StoreError| matches!(error, StoreError::NoReplica { group: GroupId(9) });
     assert!(refused(pair.store.get(group, b"k").unwrap_err()));
-    assert!(refused(pair.store.get_cached(group, b"k").unwrap_err()));
+    assert!(refused(pair.applier.get(group, b"k").unwrap_err()));
     assert!(refused(pair.store.scan(group, b"", None, 1, 1).unwrap_err()));
     assert!(refused(pair.store.checksum(group).unwrap_err()));
     let mut applier = pair.applier;
-    assert!(refused(applier.apply(&[run(9)]).unwrap_err()));
+    assert!(refused(applier.apply(vec![run(9)], &mut Vec::new()).unwrap_err()));
 }
 
 #[test]
@@ -273,7 +372,7 @@ fn a_replaced_replica_starts_empty() {
     pair.store.create_replica(GroupId(1), ReplicaId(8), b"new").unwrap();
     pair.model.create_replica(GroupId(1), ReplicaId(8), b"new");
     pair.compare();
-    assert_eq!(pair.store.get_cached(GroupId(1), b"k").unwrap(), Cached::Value(None));
+    assert_eq!(pair.applier.get(GroupId(1), b"k").unwrap(), Cached::Value(None));
     // The applier that knew the old one goes on with the new one.
     let mut client = pair.client(1, 1);
     assert_eq!(client.session.opened, Index(1));
@@ -288,9 +387,8 @@ fn closing_frees_the_store_for_another() {
     let mut pair = Pair::new(directory.path(), &[1]);
     let mut client = pair.client(1, 1);
     pair.commands(1, &[client.next(put(b"k", b"v"))]);
-    let Pair { store, applier, model } = pair;
-    drop(applier);
+    let Pair { store, applier, installer, model, .. } = pair;
+    drop((applier, installer));
     store.close().unwrap();
-    let store = open(directory.path());
-    Pair { applier: store.applier(), store, model }.compare();
+    Pair::of(open(directory.path()), model).compare();
 }

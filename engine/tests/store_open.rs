@@ -32,20 +32,21 @@ fn copy(from: &Path, to: &Path) {
 fn filled(path: &Path) {
     for round in 0..2u8 {
         let store = open(path);
-        let mut applier = store.applier();
         if round == 0 {
             store.create_replica(GroupId(1), ReplicaId(7), b"founders").unwrap();
         }
+        let mut applier = store.applier().unwrap();
         let mut batch = run(1);
         let id = raft::entry::LogId { term: raft::ids::Term(1), index: raft::ids::Index(u64::from(round) + 1) };
         batch.push(id, raft::entry::EntryKind::Command, &engine_core::command::encode(&open_session(1, 9)));
-        applier.apply(&[batch]).unwrap();
+        applier.apply(vec![batch], &mut Vec::new()).unwrap();
+        store.write_back(&applier.freeze().unwrap()).unwrap();
         store.sync().unwrap();
     }
 }
 
 #[test]
-fn what_is_applied_survives_the_death_of_the_process() {
+fn what_is_written_back_survives_the_death_of_the_process() {
     let (alive, dead) = (tempdir().unwrap(), tempdir().unwrap());
     let mut pair = Pair::new(alive.path(), &[1]);
     let mut client = pair.client(1, 1);
@@ -55,7 +56,7 @@ fn what_is_applied_survives_the_death_of_the_process() {
     // Nothing was synced or closed; the page cache outlives a process.
     copy(alive.path(), dead.path());
     let store = open(dead.path());
-    Pair { applier: store.applier(), store, model: pair.model }.compare();
+    Pair::of(store, pair.model).compare();
 }
 
 #[test]

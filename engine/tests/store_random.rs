@@ -5,7 +5,8 @@ mod store_support;
 use engine::store::{Options, Store};
 use engine_core::command::{BatchOperation, ClientId, Command, Operation, SessionRef, encode};
 use engine_core::sessions::SessionKey;
-use engine_core::state_machine::{ApplyRun, StoredReplica};
+use engine_core::state_machine::ApplyRun;
+use engine_core::state_machine::model::Model;
 use proptest::prelude::*;
 use proptest::sample;
 use raft::entry::{EntryKind, LogId};
@@ -20,8 +21,9 @@ const GROUPS: [u32; 3] = [0, 1, 7];
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// One atomic batch: per run a group and its entries.
+    /// Per run a group and its entries.
     Apply(Vec<(usize, Vec<EntrySpec>)>),
+    WriteBack,
     Sync,
     Restart,
     /// Of the log since the last sync everything is lost from some point on, or, if torn, only the bytes there.
@@ -97,6 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
     let run = (0..GROUPS.len(), prop::collection::vec(entry(), 1..8));
     prop_oneof![
         20 => prop::collection::vec(run, 1..4).prop_map(Step::Apply),
+        5 => Just(Step::WriteBack),
         3 => Just(Step::Sync),
         1 => Just(Step::Restart),
         4 => (any::<sample::Index>(), any::<bool>()).prop_map(|(at, torn)| Step::PowerCut { at, torn }),
@@ -110,8 +113,6 @@ struct World {
     pair: Option<Pair>,
     /// The newest log file and its length when the last sync was done.
     synced: (PathBuf, u64),
-    /// What had been applied after the last sync and after each batch since.
-    history: Vec<Vec<StoredReplica>>,
     replacements: u32,
 }
 
@@ -126,13 +127,13 @@ impl World {
     fn new() -> World {
         let directory = tempdir().expect("a directory");
         let store = open(directory.path());
-        let mut pair = Pair { applier: store.applier(), store, model: Default::default() };
+        let mut pair = Pair::of(store, Default::default());
+        pair.lazy = true;
         for group in GROUPS {
             pair.store.create_replica(GroupId(group), ReplicaId(1), b"founders").expect("a replica");
             pair.model.create_replica(GroupId(group), ReplicaId(1), b"founders");
         }
-        let mut world =
-            World { directory, pair: Some(pair), synced: Default::default(), history: vec![], replacements: 1 };
+        let mut world = World { directory, pair: Some(pair), synced: Default::default(), replacements: 1 };
         world.mark_synced();
         world
     }
@@ -144,24 +145,36 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Apply(specs) => {
-                let runs = self.runs(specs);
-                self.pair().apply(&runs);
-                let now = self.pair().model.replicas();
-                self.history.push(now);
+                // One by one: a table may be written back between any two.
+                for run in self.runs(specs) {
+                    self.pair().apply(&[run]);
+                }
+                for group in GROUPS {
+                    for key in (0u8..6).flat_map(|key| [vec![key], vec![key, 255], vec![key; 300], vec![]]) {
+                        self.pair().compare_key(GroupId(group), &key);
+                    }
+                }
             }
+            Step::WriteBack => self.pair().write_back(),
             Step::Sync => {
+                self.pair().write_back();
                 self.pair().store.sync().expect("a healthy disk");
                 self.pair().model.sync();
                 self.mark_synced();
             }
             Step::Restart => {
-                let model = self.close();
-                self.open(model);
+                // The process dies: what was written back is in the page cache.
+                let pair = self.pair.take().expect("it is open");
+                let (kept, _) = pair.written.last().cloned().expect("the last sync");
+                let mut model = pair.close();
+                model.crash(kept);
+                self.open(model, open(self.directory.path()));
             }
             Step::PowerCut { at, torn } => self.power_cut(at, *torn),
             Step::Replace(group) => {
                 self.replacements += 1;
                 let (group, replica) = (GroupId(GROUPS[*group]), ReplicaId::new(1, self.replacements));
+                self.pair().write_back();
                 self.pair().store.create_replica(group, replica, b"new").expect("a healthy disk");
                 self.pair().model.create_replica(group, replica, b"new");
                 self.mark_synced();
@@ -187,20 +200,19 @@ impl World {
         runs
     }
 
-    fn close(&mut self) -> engine_core::state_machine::model::Model {
-        // Closing a database does not sync its log: the file is as long as what was written.
-        let Pair { store, applier, model } = self.pair.take().expect("it is open");
-        drop((store, applier));
-        model
-    }
-
-    fn open(&mut self, model: engine_core::state_machine::model::Model) {
-        let store = open(self.directory.path());
-        self.pair = Some(Pair { applier: store.applier(), store, model });
+    fn open(&mut self, model: Model, store: Store) {
+        let mut pair = Pair::of(store, model);
+        pair.lazy = true;
+        self.pair = Some(pair);
+        // Opening has written what was left into tables and synced them.
+        self.mark_synced();
     }
 
     fn power_cut(&mut self, at: &sample::Index, torn: bool) {
-        let mut model = self.close();
+        // Closing a database does not sync its log: the file is as long as what was written.
+        let pair = self.pair.take().expect("it is open");
+        let history = pair.written.clone();
+        let mut model = pair.close();
         let (newest, length) = newest_log(self.directory.path());
         let safe = if newest == self.synced.0 { self.synced.1 } else { 0 };
         let cut = safe + at.index((length - safe) as usize + 1) as u64;
@@ -214,18 +226,18 @@ impl World {
         }
         let store = open(self.directory.path());
         let found = store.replicas().expect("the replicas");
-        let kept = self.history.iter().rposition(|past| *past == found);
-        let kept = kept.unwrap_or_else(|| panic!("{found:?} never was the state since the last sync"));
-        model.crash(kept);
-        self.pair = Some(Pair { applier: store.applier(), store, model });
-        // Opening has written what was left into tables and synced them.
-        self.mark_synced();
+        let past = history.iter().rfind(|(_, past)| *past == found);
+        let (kept, _) = past.unwrap_or_else(|| panic!("{found:?} was never written back since the last sync"));
+        model.crash(*kept);
+        self.open(model, store);
     }
 
     /// Everything up to now survives a power cut.
     fn mark_synced(&mut self) {
         self.synced = newest_log(self.directory.path());
-        self.history = vec![self.pair().model.replicas()];
+        let pair = self.pair();
+        pair.model.sync();
+        pair.written = vec![(0, pair.model.replicas())];
     }
 }
 
@@ -274,6 +286,7 @@ proptest! {
                 world.pair().compare();
             }
         }
+        world.pair().write_back();
         world.pair().compare();
     }
 }

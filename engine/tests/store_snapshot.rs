@@ -75,12 +75,12 @@ fn an_installed_snapshot_is_the_senders_state_and_the_log_goes_on_behind_it() {
     for group in [GroupId(0), GROUP] {
         let (header, chunks, end) = take(&sender.store, group, 5);
         for chunk in &chunks {
-            receiver.applier.receive(group, 5, chunk).expect("a chunk");
+            receiver.installer.receive(group, 5, chunk).expect("a chunk");
             receiver.model.receive(group, 5, chunk);
         }
         let seen = receiver.store.checksum(group).expect("a checksum");
         assert_ne!(seen, sender.store.checksum(group).expect("a checksum"), "nobody sees it before the switch");
-        receiver.applier.install(&header, end).expect("it is whole");
+        receiver.installer.install(&header, end).expect("it is whole");
         receiver.model.install(&header, end).expect("it is whole");
         receiver.compare();
         assert_eq!(receiver.store.sessions(group).unwrap(), sender.store.sessions(group).unwrap());
@@ -101,7 +101,7 @@ fn an_installed_snapshot_is_the_senders_state_and_the_log_goes_on_behind_it() {
     assert_eq!(receiver.store.get(GROUP, b"k").expect("a read"), None, "sequence 506 was executed before the snapshot");
     let fresh = client.next(put(b"after", b"the snapshot"));
     receiver.commands(1, &[fresh]);
-    receiver.applier.drop_replaced(GROUP).expect("the old state goes");
+    receiver.installer.drop_replaced(GROUP).expect("the old state goes");
     receiver.compare();
 }
 
@@ -113,16 +113,16 @@ fn what_is_no_snapshot_is_not_installed() {
     let (header, chunks, end) = take(&sender.store, GROUP, 5);
     for chunk in &chunks[1..] {
         // The first chunk is missing: the rest may be read as records or not.
-        let _ = receiver.applier.receive(GROUP, 5, chunk);
+        let _ = receiver.installer.receive(GROUP, 5, chunk);
     }
-    let error = receiver.applier.install(&header, end).expect_err("a chunk is missing");
+    let error = receiver.installer.install(&header, end).expect_err("a chunk is missing");
     assert!(matches!(error, ReceiveError::Stream(StreamError::Digest { .. })), "{error}");
-    receiver.applier.receive(GROUP, 6, &chunks[0]).expect("a chunk");
+    receiver.installer.receive(GROUP, 6, &chunks[0]).expect("a chunk");
     // Another snapshot begins: what has come of the former one is dropped.
     for chunk in &chunks {
-        receiver.applier.receive(GROUP, 7, chunk).expect("a chunk");
+        receiver.installer.receive(GROUP, 7, chunk).expect("a chunk");
     }
-    receiver.applier.install(&Header { id: 7, ..header }, end).expect("it is whole");
+    receiver.installer.install(&Header { id: 7, ..header }, end).expect("it is whole");
     assert_eq!(receiver.store.checksum(GROUP).unwrap(), sender.store.checksum(GROUP).unwrap());
 }
 
@@ -172,23 +172,23 @@ fn a_crash_between_any_two_steps_leaves_the_old_state_or_the_new_one() {
             let old: Model = receiver.model.clone();
             let mut synced = log_length(to.path());
             if step >= Step::OneChunk {
-                receiver.applier.receive(GROUP, 5, &chunks[0]).expect("a chunk");
+                receiver.installer.receive(GROUP, 5, &chunks[0]).expect("a chunk");
             }
             if step >= Step::AllChunks {
-                chunks[1..].iter().for_each(|chunk| receiver.applier.receive(GROUP, 5, chunk).expect("a chunk"));
+                chunks[1..].iter().for_each(|chunk| receiver.installer.receive(GROUP, 5, chunk).expect("a chunk"));
             }
             if step >= Step::Synced {
                 receiver.store.sync().expect("a sync");
                 synced = log_length(to.path());
             }
             if step >= Step::Installed {
-                receiver.applier.install(&header, end).expect("it is whole");
+                receiver.installer.install(&header, end).expect("it is whole");
                 synced = log_length(to.path());
             }
             if step >= Step::Dropped {
-                receiver.applier.drop_replaced(GROUP).expect("the old state goes");
+                receiver.installer.drop_replaced(GROUP).expect("the old state goes");
             }
-            drop((receiver.applier, receiver.store));
+            drop((receiver.applier, receiver.installer, receiver.store));
             if power_cut {
                 let (log, length) = log_length(to.path());
                 assert_eq!(log, synced.0, "the scene is small enough for one log");
@@ -208,11 +208,11 @@ fn a_crash_between_any_two_steps_leaves_the_old_state_or_the_new_one() {
                 assert_eq!((held.installed, store.sessions(GROUP).unwrap()), (None, old.sessions(GROUP)), "{context}");
             }
             // Nothing of the other state is left, and a snapshot can be taken in as if nothing had been.
-            let mut applier = store.applier();
+            let mut installer = store.installer();
             let later = Header { id: 6, ..header.clone() };
-            chunks.iter().for_each(|chunk| applier.receive(GROUP, 6, chunk).expect("a chunk"));
-            applier.install(&later, end).expect("it is whole");
-            applier.drop_replaced(GROUP).expect("the old state goes");
+            chunks.iter().for_each(|chunk| installer.receive(GROUP, 6, chunk).expect("a chunk"));
+            installer.install(&later, end).expect("it is whole");
+            installer.drop_replaced(GROUP).expect("the old state goes");
             assert_eq!(store.checksum(GROUP).unwrap(), sender.store.checksum(GROUP).unwrap(), "{context}");
         }
     }

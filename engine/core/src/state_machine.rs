@@ -1,16 +1,16 @@
 //! What committed entries do to a group's data, the same on every replica.
 //!
 //! [`apply_run`] is given entries in log order and a [`Space`]: the group's data, sessions and few facts about it, as
-//! they are when all entries before have been applied. The store implements it over RocksDB and the batch being
-//! built, [`model::Model`] over maps. Nothing here depends on time, chance, settings or the machine: two
+//! they are when all entries before have been applied. The store implements it over tables in memory and RocksDB,
+//! [`model::Model`] over maps. Nothing here depends on time, chance, settings or the machine: two
 //! replicas with the same log have the same data, the same sessions and would give the same answers.
 //!
-//! Lives on the store thread of a core. Knows nothing of bytes on a disk.
+//! Lives on the core. Knows nothing of bytes on a disk.
 
 use crate::command::{self, ArchivedBatchOperation, ArchivedCommand, ArchivedOperation, Outcome, RefusedBecause};
 use crate::placement::map::{FOUNDING_EPOCH, MAP_GROUP};
 use crate::sessions::{SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX, Session, SessionKey};
-use raft::entry::{EntryKind, LogId};
+use raft::entry::{Entry, EntryKind};
 use raft::ids::{GroupId, Index};
 
 mod map_record;
@@ -19,7 +19,7 @@ mod run;
 mod view;
 
 pub use map_record::MapRecord;
-pub use run::{AppliedRun, ApplyEntry, ApplyRun};
+pub use run::{AppliedRun, ApplyRun, Applying};
 pub use view::{Checksum, Hasher, Page, PageBuilder, StoredReplica};
 
 /// The state of one group as entries change it. What it writes refers to the run it is written from (`'a`).
@@ -57,54 +57,67 @@ pub trait Space<'a> {
     fn set_map(&mut self, epoch: u64, map: &'a [u8]);
 }
 
-/// Applies a run to the space of its group, which stands at `applied`. The run must continue there.
+/// Applies what is left of a run to the space of its group. The run must continue where `done` stands.
 ///
-/// Keeping `AppliedRun::applied` is up to the caller, in the same atomic write as everything else.
-pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, applied: LogId) -> Result<AppliedRun, S::Error> {
-    let mut applied = applied;
-    let mut outcomes = Vec::with_capacity(if run.answer { run.entries.len() } else { 0 });
-    let mut crowded = Vec::new();
-    for entry in &run.entries {
+/// An error leaves the space as it is before the entry that needed what cannot be read, but for marks in its session that
+/// setting again does not change: the same call goes on there once it can be read. Keeping `done.applied` is up to the caller, in the
+/// same atomic write as everything else.
+pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, done: &mut Applying) -> Result<(), S::Error> {
+    if run.answer && done.outcomes.is_empty() {
+        done.outcomes.reserve(run.entries.len());
+    }
+    while let Some(entry) = run.entries.get(done.entries) {
         assert!(
-            entry.id.index == applied.index.next() && entry.id.term >= applied.term,
-            "group {}: entry {:?} cannot be applied after {applied:?}",
+            entry.index == done.applied.index.next() && entry.term >= done.applied.term,
+            "group {}: entry {:?} cannot be applied after {:?}",
             run.group,
-            entry.id,
+            entry.id(),
+            done.applied,
         );
-        applied = entry.id;
-        let payload = run.payload(entry);
         match entry.kind {
             EntryKind::Noop => {}
-            EntryKind::Membership => space.set_membership(payload),
+            EntryKind::Membership => space.set_membership(&entry.payload),
             EntryKind::Command => {
-                let outcome = apply(space, run.group, entry.id, payload, &mut crowded)?;
+                let outcome = apply(space, run.group, entry, &mut done.crowded)?;
                 if run.answer {
-                    outcomes.push((entry.id.index, outcome));
+                    done.outcomes.push((entry.index, outcome));
                 }
             }
         }
+        done.applied = entry.id();
+        done.entries += 1;
     }
-    crowded.sort_unstable();
-    crowded.dedup();
-    Ok(AppliedRun { group: run.group, applied, outcomes, crowded })
+    Ok(())
 }
 
-/// Applies one command, the entry `id` of the group's log. Bytes that are no command do nothing, on every replica.
+/// Calls `take` with every key whose value decides what the entries of a run from number `from` on do.
+pub fn keys_read<'a>(run: &'a ApplyRun, from: usize, mut take: impl FnMut(&'a [u8])) {
+    for entry in run.entries.iter().skip(from).filter(|entry| entry.kind == EntryKind::Command) {
+        let Ok(command) = command::access(&entry.payload) else { continue };
+        match &command.operation {
+            ArchivedOperation::Put { key, return_old: true, .. }
+            | ArchivedOperation::Delete { key, return_old: true }
+            | ArchivedOperation::CompareAndSwap { key, .. } => take(key),
+            _ => {}
+        }
+    }
+}
+
+/// Applies one command. Bytes that are no command do nothing, on every replica.
 fn apply<'a, S: Space<'a>>(
     space: &mut S,
     group: GroupId,
-    id: LogId,
-    payload: &'a [u8],
+    entry: &'a Entry,
     crowded: &mut Vec<SessionKey>,
 ) -> Result<Outcome, S::Error> {
-    let Ok(command) = command::access(payload) else {
+    let Ok(command) = command::access(&entry.payload) else {
         return Ok(Outcome::Refused(RefusedBecause::Malformed));
     };
     match &command.operation {
-        ArchivedOperation::Open => open(space, group, id.index, command),
+        ArchivedOperation::Open => open(space, group, entry.index, command),
         ArchivedOperation::Found { record } => found(space, group, record),
         ArchivedOperation::Map { epoch, map } => change_map(space, group, epoch.to_native(), map),
-        operation => execute_once(space, id.index, command, operation, crowded),
+        operation => execute_once(space, entry.index, command, operation, crowded),
     }
 }
 

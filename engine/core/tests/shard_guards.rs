@@ -249,11 +249,11 @@ fn the_rest_of_a_run_is_not_kept_back_again() {
     tell(&mut shard, &mut effects, others[0], Term(1), append);
     synced(&mut shard, &mut effects);
     let run = effects.apply.pop().expect("more than one run is committed");
-    assert_eq!(run.entries.last().map(|entry| entry.id), Some(id(3)));
+    assert_eq!(run.entries.last().map(|entry| entry.id()), Some(id(3)));
     shard.handle(Event::Tick, &mut effects);
     let (applied, bytes) = (id(3), run.charge());
     let applied = AppliedRun { group: GROUP, applied, outcomes: Vec::new(), crowded: Vec::new() };
     shard.handle(Event::Applied { run: applied, bytes }, &mut effects);
     shard.finish(&mut effects);
-    assert_eq!(effects.apply.pop().expect("the rest").entries[0].id, id(4));
+    assert_eq!(effects.apply.pop().expect("the rest").entries[0].id(), id(4));
 }

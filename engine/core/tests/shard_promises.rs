@@ -140,7 +140,7 @@ fn a_blind_write_is_answered_when_it_is_committed_once_the_store_has_vouched_for
         (ticket, last)
     };
     let vouch = |shard: &mut Shard, effects: &mut Effects, run: ApplyRun, outcome| {
-        let applied = run.entries.last().unwrap().id;
+        let applied = run.entries.last().unwrap().id();
         let (bytes, outcomes) = (run.charge(), vec![(applied.index, outcome)]);
         let run = AppliedRun { group: GROUP, applied, outcomes, crowded: Vec::new() };
         shard.handle(Event::Applied { run, bytes }, effects);

@@ -406,7 +406,8 @@ impl Core {
                 Err(error) => self.bad_request(ticket, error.to_string()),
             },
             Some(Kind::Checksum) if self.state.borrow().shard.replica(group).is_some() => {
-                self.reader.send(Read::Checksum { ticket, group });
+                self.state.borrow_mut().storing.read_behind(Read::Checksum { ticket, group });
+                self.turn_bell.ring();
             }
             Some(Kind::Checksum) => {
                 self.answer(ticket, &Response::Refused(Refusal::NotOwner { epoch: self.map().epoch }));

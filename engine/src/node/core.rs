@@ -16,8 +16,9 @@ use super::runtime::bell::{Bell, Slot};
 use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
 use super::store_threads::{Read, Write};
+use super::storing::{Storing, Urgency};
 use super::{NodeError, NodeFacts, held, journal_task};
-use crate::store::{Cached, Store};
+use crate::store::{Cached, Done, Store};
 use config::Settings;
 use engine_core::journal::{Journal, SegmentId};
 use engine_core::placement::map::ClusterMap;
@@ -62,7 +63,7 @@ pub struct Parts {
     pub mesh: Mesh,
     /// This core's inbox.
     pub inbox: Inbox<ToCore>,
-    /// The store, for reads from memory.
+    /// The store.
     pub store: Store,
     /// The store's writer.
     pub writer: Sender<Write>,
@@ -86,8 +87,6 @@ pub struct Core {
     map: RefCell<Arc<ClusterMap>>,
     pub(super) mesh: Mesh,
     pub(super) store: Store,
-    pub(super) writer: Sender<Write>,
-    pub(super) reader: Sender<Read>,
     pub(super) disk: Sender<Batch>,
     pub(super) spares: Sender<Spare>,
     pub(super) past: Sender<Wanted>,
@@ -121,13 +120,25 @@ pub struct State {
     pub(super) peers: Peers,
     pub(super) sends: Sends,
     pub(super) receiving: Option<Receiving>,
-    store_syncing: bool,
+    pub(super) storing: Storing,
 }
 
 impl State {
     /// Whether everything handed to the journal is durable.
     pub fn is_persisted(&self) -> bool {
         self.unpersisted.is_empty()
+    }
+
+    /// Whether nothing is left to be made durable or applied, and the store is being made durable.
+    fn is_ended(&self) -> bool {
+        self.is_persisted() && self.shard.is_quiet() && self.storing.is_settled()
+    }
+
+    /// The store has applied something.
+    fn applied(&mut self, done: Done) {
+        for (run, bytes) in done {
+            self.shard.handle(Event::Applied { run, bytes }, &mut self.effects);
+        }
     }
 }
 
@@ -154,7 +165,7 @@ impl Core {
             ),
             sends: Sends::default(),
             receiving: None,
-            store_syncing: false,
+            storing: Storing::new(parts.index, parts.store.clone(), parts.writer, parts.reader),
         };
         let core = Core {
             index: parts.index,
@@ -163,8 +174,6 @@ impl Core {
             facts: parts.facts,
             mesh: parts.mesh,
             store: parts.store,
-            writer: parts.writer,
-            reader: parts.reader,
             disk: parts.disk,
             spares: parts.spares,
             past: parts.past,
@@ -208,8 +217,10 @@ impl Core {
             self.turn_bell.wait().await;
             self.turn();
         }
-        // Everything that was promised is durable before the journal's task ends; then the store closes.
-        while !(self.state.borrow().is_persisted() && self.state.borrow().shard.is_quiet()) {
+        // Everything that was promised is durable, and what was applied up to here goes into the store, before the journal's task
+        // ends; then the store closes. What is applied meanwhile is in the journal.
+        self.state.borrow_mut().storing.want_sync(Urgency::Now);
+        while !self.state.borrow().is_ended() {
             self.turn_bell.wait_for(Duration::from_millis(10)).await;
             self.turn();
         }
@@ -277,14 +288,22 @@ impl Core {
                 self.state.borrow_mut().clients.reply(ticket, &frame);
                 self.turn_bell.ring();
             }
-            ToCore::Applied(runs) => {
-                for (run, bytes) in runs {
-                    self.handle(Event::Applied { run, bytes });
-                }
+            ToCore::WrittenBack { records } => {
+                let state = &mut *self.state.borrow_mut();
+                state.clients.counters.written_back += records;
+                let done = state.storing.written_back(self.now());
+                state.applied(done);
+                self.turn_bell.ring();
+            }
+            ToCore::Fetched(fetched) => {
+                let state = &mut *self.state.borrow_mut();
+                let done = state.storing.fetched(fetched, self.now());
+                state.applied(done);
+                self.turn_bell.ring();
             }
             ToCore::StoreSynced(durable) => {
                 let mut state = self.state.borrow_mut();
-                state.store_syncing = false;
+                state.storing.synced();
                 let pressed = state.journal.segments().count() > SEGMENTS_PRESSED;
                 drop(state);
                 self.handle(Event::StoreSynced { durable, pressed });
@@ -341,9 +360,8 @@ impl Core {
 
     fn keep_journal_short(&self) {
         let state = &mut *self.state.borrow_mut();
-        if state.journal.segments().count() > SEGMENTS_MAX && !state.store_syncing {
-            state.store_syncing = true;
-            self.writer.send(Write::Sync);
+        if state.journal.segments().count() > SEGMENTS_MAX {
+            state.storing.want_sync(Urgency::Now);
         }
     }
 
@@ -386,7 +404,14 @@ impl Core {
         }
         if !effects.apply.is_empty() {
             let runs = std::mem::take(&mut effects.apply);
-            self.writer.send(Write::Apply(runs));
+            let done = state.storing.apply(runs, began);
+            // What it frees answers in this turn, what it lets go on comes with the next.
+            if !done.is_empty() {
+                self.turn_bell.ring();
+            }
+            for (run, bytes) in done {
+                state.shard.handle(Event::Applied { run, bytes }, effects);
+            }
         }
         for (ticket, answer) in effects.answers.drain(..) {
             state.clients.answer(&self.mesh, ticket, &super::clients::response(answer, &self.map.borrow()));
@@ -395,29 +420,34 @@ impl Core {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
                 state.clients.flush_all();
             }
-            if let Some(response) = self.read_in_memory(&read) {
+            let StoreRead { ticket, group, query } = read;
+            let known = match &query {
+                Query::Get { key } => state.storing.get(group, key),
+                Query::Scan { .. } => Cached::NotInMemory,
+            };
+            if let Cached::Value(value) = known {
                 state.clients.counters.reads_in_memory += 1;
-                state.clients.answer(&self.mesh, read.ticket, &response);
-            } else {
-                state.clients.counters.reads_elsewhere += 1;
-                let StoreRead { ticket, group, query } = read;
-                let work = Read::Query { ticket, group, query };
-                self.reader.send(work);
+                state.clients.answer(&self.mesh, ticket, &Response::Value(value));
+                continue;
+            }
+            state.clients.counters.reads_elsewhere += 1;
+            match query {
+                Query::Get { .. } => state.storing.read(Read::Query { ticket, group, query }),
+                Query::Scan { .. } => state.storing.read_behind(Read::Query { ticket, group, query }),
             }
         }
         for (group, log_start, membership) in effects.compact.drain(..) {
             state.journal.compact(group, log_start, &membership);
             self.journal_bell.ring();
         }
-        if std::mem::take(&mut effects.want_store_sync) && !state.store_syncing {
-            state.store_syncing = true;
-            self.writer.send(Write::Sync);
+        if std::mem::take(&mut effects.want_store_sync) {
+            state.storing.want_sync(Urgency::Soon);
         }
         for step in effects.snapshot_steps.drain(..) {
             if let SnapshotStep::Abandon { group } = &step {
                 snapshot_in::abandon(&mut state.receiving, *group);
             }
-            self.writer.send(Write::Snapshot(step));
+            state.storing.step(step);
         }
         for wanted in effects.snapshots.drain(..) {
             state.sends.start(self, wanted);
@@ -431,6 +461,7 @@ impl Core {
         for replay in effects.replay.drain(..) {
             self.replay(replay);
         }
+        state.storing.settle(began);
         if state.clients.flush() {
             self.end_waiting();
         }
@@ -452,19 +483,5 @@ impl Core {
     /// The core's clock, in microseconds.
     pub(super) fn now(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
-    }
-
-    /// A read that the memtable or the block cache answers; scans always go to the reader.
-    fn read_in_memory(&self, read: &StoreRead) -> Option<Response> {
-        let Query::Get { key } = &read.query else { return None };
-        match self.store.get_cached(read.group, key) {
-            Ok(Cached::Value(value)) => Some(Response::Value(value)),
-            Ok(Cached::NotInMemory) => None,
-            Err(error) => {
-                tracing::error!(core = self.index, %error, "the store cannot be read; stopping at once");
-                super::set_aside::mark(self.store.path(), &error);
-                std::process::abort();
-            }
-        }
     }
 }

@@ -90,6 +90,8 @@ pub struct Counters {
     pub reads_in_memory: u64,
     /// Gets and scans that went to the reader thread.
     pub reads_elsewhere: u64,
+    /// Keys written back to RocksDB.
+    pub written_back: u64,
 }
 
 impl Counters {

@@ -19,8 +19,8 @@ use std::time::Duration;
 /// After so long without a batch the last one is sealed, so that it can never be taken for a torn one.
 const SEAL_AFTER: Duration = Duration::from_millis(10);
 
-/// Idle segments kept to be recycled.
-const IDLE_MAX: usize = 2;
+/// Idle segments kept to be recycled: logs under load are cut by about so many at once, and to make a new one is to write it twice.
+const IDLE_MAX: usize = 4;
 
 /// Bytes of old entries read at once; more only for one that is larger.
 const SPAN_BYTES_MAX: u64 = 256 << 10;

@@ -7,12 +7,12 @@
 use super::metrics::CoreMetrics;
 use super::queue::{self, Inbox, Sender};
 use super::status::CoreStatus;
+use crate::store::Fetched;
 use engine_core::journal::SegmentId;
 use engine_core::placement::map::ClusterMap;
 use engine_core::placement::petition::Petition;
 use engine_core::shard::Ticket;
 use engine_core::snapshot::{End, Header};
-use engine_core::state_machine::AppliedRun;
 use net::hello::Hello;
 use raft::entry::LogId;
 use raft::ids::GroupId;
@@ -82,8 +82,13 @@ pub enum ToCore {
         /// The frame.
         frame: Vec<u8>,
     },
-    /// The store has applied runs; each with what it was charged.
-    Applied(Vec<(AppliedRun, usize)>),
+    /// The table on its way is in RocksDB.
+    WrittenBack {
+        /// How many keys it held.
+        records: u64,
+    },
+    /// What an entry must know.
+    Fetched(Fetched),
     /// The store has synced.
     StoreSynced(Vec<(GroupId, LogId)>),
     /// The reader thread stands at the beginning of a snapshot; `None`: there is no replica of its group.

@@ -57,6 +57,8 @@ pub struct CoreMetrics {
     pub inflight_bytes: u64,
     /// Bytes handed to the store and not yet applied.
     pub unapplied_bytes: u64,
+    /// Memory of what lies before RocksDB, in bytes.
+    pub table_bytes: u64,
     /// Requests forwarded to other cores.
     pub forwarded: u64,
     /// Segments of the journal.
@@ -232,10 +234,15 @@ impl Scrape {
         self.cores(encoder, stalls, |core| core.counters.stalls)?;
         let forwarded = counter("kvd_forwarded_requests", "Requests passed to another core of the node.");
         self.cores(encoder, forwarded, |core| core.forwarded)?;
-        let memory = counter("kvd_reads_in_memory", "Gets answered from memtables or block cache.");
+        let memory = counter("kvd_reads_in_memory", "Gets answered from tables, memtables or block cache.");
         self.cores(encoder, memory, |core| core.counters.reads_in_memory)?;
         let elsewhere = counter("kvd_reads_by_reader", "Gets and scans that went to the reader thread.");
         self.cores(encoder, elsewhere, |core| core.counters.reads_elsewhere)?;
+        let back =
+            counter("kvd_written_back_keys", "Keys written back to RocksDB, each once for all writes in between.");
+        self.cores(encoder, back, |core| core.counters.written_back)?;
+        let tables = gauge("kvd_table_bytes", "Memory of what lies before RocksDB.");
+        self.cores(encoder, tables, |core| core.table_bytes)?;
         let connections = gauge("kvd_connections", "Open connections of clients.");
         self.cores(encoder, connections, |core| core.connections)?;
         let inflight = gauge("kvd_inflight_bytes", "Bytes of requests in flight.");
@@ -313,6 +320,7 @@ mod tests {
             connections: 3,
             inflight_bytes: 0,
             unapplied_bytes: 0,
+            table_bytes: 0,
             forwarded: 0,
             journal_segments: 2,
             store: vec![Gauge { name: "level0_files", help: "files", value: 7 }],

@@ -34,6 +34,7 @@ mod space;
 mod stage;
 mod status;
 mod store_threads;
+mod storing;
 
 use self::core::{Core, Parts};
 use crate::store::{self, Store, StoreError};

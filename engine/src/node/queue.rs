@@ -105,11 +105,6 @@ impl<T> Work<T> {
         }
     }
 
-    /// The next item if there is one now.
-    pub fn try_receive(&self) -> Option<T> {
-        self.shared.items.pop()
-    }
-
     /// Whether every sender is gone.
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed()

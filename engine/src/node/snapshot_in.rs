@@ -138,7 +138,7 @@ impl Core {
             let group = receiving.incoming.header.group;
             let bytes = receiving.incoming.bytes();
             let write = Write::SnapshotChunk { group, id, next: number + 1, chunk: chunk.to_vec() };
-            self.writer.send(write);
+            state.storing.write(write);
             state.shard.handle(Event::SnapshotBytes { group, bytes }, &mut state.effects);
         }
         true

@@ -150,10 +150,6 @@ impl Core {
         sending.bell.ring();
     }
 
-    fn ask_reader(&self, read: Read) {
-        self.reader.send(read);
-    }
-
     /// When the next chunk of `bytes` may leave at the rate of this core.
     fn reserve_rate(&self, bytes: usize) -> Duration {
         let now = Instant::now();
@@ -167,7 +163,8 @@ impl Core {
 
 async fn run(core: Rc<Core>, sending: Rc<Sending>) {
     let SendSnapshot { group, to, .. } = sending.wanted;
-    core.ask_reader(Read::SnapshotOpen { id: sending.id, group });
+    core.state.borrow_mut().storing.read_behind(Read::SnapshotOpen { id: sending.id, group });
+    core.turn_bell.ring();
     while sending.stream.borrow().is_none() && !sending.over.get() {
         sending.bell.wait().await;
     }
@@ -190,7 +187,8 @@ async fn run(core: Rc<Core>, sending: Rc<Sending>) {
         }
         runtime::sleep(RETRY).await;
     }
-    core.ask_reader(Read::SnapshotClose { id: sending.id });
+    core.state.borrow_mut().storing.end_read(Read::SnapshotClose { id: sending.id });
+    core.turn_bell.ring();
     if ended != Ended::Installed && !sending.over.get() {
         runtime::sleep(FAILURE_PAUSE).await;
     }
@@ -247,7 +245,7 @@ async fn feed(core: &Core, sending: &Sending, socket: &Socket) {
             let mut stream = sending.stream.borrow_mut();
             let stream = stream.as_mut().expect("there is a connection because it was taken");
             if stream.wants_chunk() {
-                core.ask_reader(Read::SnapshotChunk { id: sending.id });
+                core.state.borrow().storing.read(Read::SnapshotChunk { id: sending.id });
             }
             stream.next_to_send()
         };

@@ -80,6 +80,7 @@ impl Core {
             connections,
             inflight_bytes,
             unapplied_bytes: state.shard.unapplied_bytes() as u64,
+            table_bytes: state.storing.memory_bytes() as u64,
             forwarded: state.clients.forwarded(),
             journal_segments: state.journal.segments().count() as u64,
             store: self.store.gauges(),

@@ -1,4 +1,4 @@
-//! The two helper threads a core has for its store: the only writer, and a reader for what is not in memory.
+//! The two helper threads a core has for its store: the only one that writes RocksDB, and a reader for what is not in memory.
 //!
 //! Both are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
@@ -6,12 +6,13 @@
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
 use super::set_aside;
-use crate::store::{ReceiveError, SnapshotReader, Store, StoreError};
+use crate::store::{Lack, ReceiveError, SnapshotReader, Store, StoreError, WriteBack};
 use engine_core::placement::map::MAP_GROUP;
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Query, Ticket};
-use engine_core::state_machine::{ApplyRun, MapRecord};
+use engine_core::state_machine::MapRecord;
 use net::response::Response;
+use raft::entry::LogId;
 use raft::ids::GroupId;
 use std::collections::BTreeMap;
 use std::io;
@@ -20,16 +21,15 @@ use std::thread::JoinHandle;
 /// Bytes of entries in one response page of a scan: well below the largest frame.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of runs that are merged into one write of the store.
-const WRITE_BYTES_MAX: usize = 4 << 20;
-
 /// Work for the writer.
 #[derive(Debug)]
 pub enum Write {
-    /// Apply these runs, in order.
-    Apply(Vec<ApplyRun>),
-    /// Make what is applied durable and say how far that is.
-    Sync,
+    /// Write this table back.
+    Back(WriteBack),
+    /// Make what is written back durable: so far each group has applied its log then.
+    Sync(Vec<(GroupId, LogId)>),
+    /// Group 0 has moved: tell which map it holds, if it holds one.
+    TellMap,
     /// A chunk of a snapshot, the one before number `next`.
     SnapshotChunk {
         /// The group.
@@ -59,6 +59,8 @@ pub enum Read {
         /// What.
         query: Query,
     },
+    /// What an entry must know before it can be applied.
+    Fetch(Lack),
     /// Take a snapshot of a group, to be read from its beginning.
     SnapshotOpen {
         /// Its number.
@@ -87,14 +89,14 @@ pub enum Read {
 
 /// Starts the writer of core `core`. It ends after [`Write::Close`] or when every sender is gone.
 ///
-/// Whenever group 0 has moved here, and at first, `maps` gets the cluster map it holds.
+/// When it is told to, and at first, `maps` gets the cluster map that group 0 holds here.
 pub fn start_writer(
     core: u16,
     store: Store,
     mesh: Mesh,
     maps: flume::Sender<MapRecord>,
 ) -> io::Result<(Sender<Write>, JoinHandle<()>)> {
-    // Bounded in bytes by the shard's apply limit, so the queue needs no limit of its own.
+    // One table at a time, and chunks of snapshots as many as their window: the queue needs no limit of its own.
     queue::helper(format!("store-{core}"), move |work| write_loop(core, &store, &work, &mesh, &maps))
 }
 
@@ -106,80 +108,50 @@ fn write_loop(core: u16, store: &Store, work: &Work<Write>, mesh: &Mesh, maps: &
         }
     };
     tell_map();
-    let mut applier = store.applier();
-    let mut runs: Vec<ApplyRun> = Vec::new();
-    while let Some(first) = work.receive() {
-        // Batches grow while one is being written.
-        let mut next = Some(first);
-        let mut after = None;
-        let mut bytes = 0;
-        while let Some(item) = next.take() {
-            match item {
-                Write::Apply(more) => {
-                    bytes += more.iter().map(ApplyRun::charge).sum::<usize>();
-                    runs.extend(more);
-                    if bytes < WRITE_BYTES_MAX {
-                        next = work.try_receive();
-                    }
-                }
-                other => after = Some(other),
-            }
-        }
-        if !runs.is_empty() {
-            let applied = applier.apply(&runs).unwrap_or_else(|error| fail(core, store, &error));
-            assert_eq!(applied.len(), runs.len(), "the store answers every run");
-            let charges = runs.iter().map(ApplyRun::charge);
-            mesh.send(core, ToCore::Applied(applied.into_iter().zip(charges).collect()));
-            if runs.iter().any(|run| run.group == MAP_GROUP) {
+    let mut installer = store.installer();
+    while let Some(write) = work.receive() {
+        let result = match write {
+            Write::Back(back) => store.write_back(&back).map(|records| {
+                // The core's is the last reference, or the next table's end is this one's.
+                drop(back);
+                mesh.send(core, ToCore::WrittenBack { records });
+            }),
+            Write::Sync(durable) => store.sync().map(|()| mesh.send(core, ToCore::StoreSynced(durable))),
+            Write::TellMap => {
                 tell_map();
+                Ok(())
             }
-            runs.clear();
-        }
-        let after = match after {
-            Some(Write::SnapshotChunk { group, id, next, chunk }) => {
-                let answer = match applier.receive(group, id, &chunk) {
-                    Ok(()) => ToCore::SnapshotWritten { id, chunk: next },
+            Write::SnapshotChunk { group, id, next, chunk } => {
+                match installer.receive(group, id, &chunk) {
+                    Ok(()) => mesh.send(core, ToCore::SnapshotWritten { id, chunk: next }),
+                    Err(ReceiveError::Stream(why)) => mesh.send(core, broken(core, group, id, &why)),
+                    Err(ReceiveError::Store(error)) => fail(core, store, &error),
+                }
+                Ok(())
+            }
+            Write::Snapshot(SnapshotStep::Install { header, end }) => {
+                let (group, id) = (header.group, header.id);
+                let answer = match installer.install(&header, end) {
+                    Ok(()) => {
+                        if group == MAP_GROUP {
+                            tell_map();
+                        }
+                        ToCore::SnapshotInstalled(header)
+                    }
                     Err(ReceiveError::Stream(why)) => broken(core, group, id, &why),
                     Err(ReceiveError::Store(error)) => fail(core, store, &error),
                 };
                 mesh.send(core, answer);
-                continue;
+                Ok(())
             }
-            Some(Write::Snapshot(step)) => {
-                let done = match step {
-                    SnapshotStep::Install { header, end } => {
-                        let (group, id) = (header.group, header.id);
-                        let answer = match applier.install(&header, end) {
-                            Ok(()) => {
-                                if group == MAP_GROUP {
-                                    tell_map();
-                                }
-                                ToCore::SnapshotInstalled(header)
-                            }
-                            Err(ReceiveError::Stream(why)) => broken(core, group, id, &why),
-                            Err(ReceiveError::Store(error)) => fail(core, store, &error),
-                        };
-                        mesh.send(core, answer);
-                        Ok(())
-                    }
-                    SnapshotStep::Abandon { group } => applier.abandon(group),
-                    SnapshotStep::DropReplaced { group } => applier.drop_replaced(group),
-                };
-                done.unwrap_or_else(|error| fail(core, store, &error));
-                continue;
-            }
-            after => after,
-        };
-        if let Some(after) = after {
-            // What is synced is what was applied before: the writer is the only one that applies.
-            let durable = store.replicas().unwrap_or_else(|error| fail(core, store, &error));
-            store.sync().unwrap_or_else(|error| fail(core, store, &error));
-            let durable = durable.into_iter().map(|replica| (replica.group, replica.applied)).collect();
-            mesh.send(core, ToCore::StoreSynced(durable));
-            if matches!(after, Write::Close) {
+            Write::Snapshot(SnapshotStep::Abandon { group }) => installer.abandon(group),
+            Write::Snapshot(SnapshotStep::DropReplaced { group }) => installer.drop_replaced(group),
+            Write::Close => {
+                store.sync().unwrap_or_else(|error| fail(core, store, &error));
                 return;
             }
-        }
+        };
+        result.unwrap_or_else(|error| fail(core, store, &error));
     }
 }
 
@@ -188,7 +160,8 @@ fn broken(core: u16, group: GroupId, id: u64, why: &dyn std::fmt::Display) -> To
     ToCore::SnapshotBroken { group, id }
 }
 
-fn fail(core: u16, store: &Store, error: &StoreError) -> ! {
+/// Ends the process: the store failed.
+pub fn fail(core: u16, store: &Store, error: &StoreError) -> ! {
     tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything");
     set_aside::mark(store.path(), error);
     std::process::abort()
@@ -204,6 +177,11 @@ pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Re
             let (ticket, response) = match read {
                 Read::Query { ticket, group, query } => (ticket, answer(&store, group, &query)),
                 Read::Checksum { ticket, group } => (ticket, checksum(&store, group)),
+                Read::Fetch(lack) => {
+                    let fetched = store.fetch(lack).unwrap_or_else(|error| fail(core, &store, &error));
+                    mesh.send(core, ToCore::Fetched(fetched));
+                    continue;
+                }
                 Read::SnapshotOpen { id, group } => {
                     let found = match store.snapshot(group) {
                         Ok(reader) => {

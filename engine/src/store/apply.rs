@@ -1,30 +1,35 @@
-//! The only writer of a store: one atomic batch for everything that several runs of entries do.
+//! Applies committed entries, on the core itself: the only one that changes what its groups have applied.
+//!
+//! Nothing here waits for the disk. What an entry must know and memory does not is a [`Lack`]: its group stands still until
+//! [`Store::fetch`] has been asked on a thread that may wait, the others go on.
 
-use super::batch::{Batch, BatchSpace, GroupState};
-use super::install::Partial;
-use super::records::Applied;
-use super::replicas::{decode_applied, read_replica};
-use super::sessions::SessionCache;
-use super::{Store, StoreError, keys};
-use engine_core::state_machine::{AppliedRun, ApplyRun, apply_run};
+use super::front::{Found, Front, Stop, WriteBack};
+use super::records::{Applied, Replica};
+use super::replicas::decode_applied;
+use super::sessions::{self, SessionCache};
+use super::space::{FrontSpace, GroupState};
+use super::{Cached, Store, StoreError, keys};
+use engine_core::sessions::SessionKey;
+use engine_core::state_machine::{AppliedRun, ApplyRun, Applying, apply_run, keys_read};
 use raft::entry::{EntryKind, LogId};
-use raft::ids::GroupId;
-use rocksdb::DB;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use raft::ids::{GroupId, Index};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Applies committed entries. Lives on the store thread of a core; there is one per store.
-///
-/// It remembers where each group stands and the sessions in use, so nobody else may change these.
+/// So many keys of a run are asked for at once when the disk is needed.
+const KEYS_ASKED_MAX: usize = 256;
+
+/// See the module. There is one per store.
 pub struct Applier {
-    pub(super) store: Store,
+    front: Front,
     groups: BTreeMap<GroupId, Standing>,
     sessions: SessionCache,
-    /// Snapshots on their way in.
-    pub(super) incoming: BTreeMap<GroupId, Partial>,
-    /// Generations that snapshots have replaced, not deleted yet.
-    pub(super) replaced: BTreeMap<GroupId, Vec<u64>>,
-    /// A batch failed: what is remembered may not be what is stored.
+    /// Groups that have applied something since the last table was frozen.
+    moved: Vec<GroupId>,
+    stalled: BTreeMap<GroupId, Stalled>,
+    lacks: Vec<Lack>,
+    /// Runs that find no memory, in order.
+    held: VecDeque<ApplyRun>,
+    /// An entry failed: what is in memory may not be what the log says.
     failed: bool,
 }
 
@@ -32,96 +37,283 @@ pub struct Applier {
 struct Standing {
     applied: LogId,
     state: GroupState,
+    moved: bool,
 }
 
+/// A group that waits for the disk.
+struct Stalled {
+    /// The first of them is being applied.
+    runs: VecDeque<ApplyRun>,
+    done: Applying,
+    found: Found,
+    uses: Option<Vec<(Index, SessionKey)>>,
+}
+
+/// What only the disk can tell, before a group goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// What these places hold.
+    Places(GroupId, Vec<Vec<u8>>),
+    /// Which sessions the group has. To be asked when everything it has applied is written back.
+    Sessions(GroupId),
+}
+
+/// What the disk says of a [`Lack`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// What places hold.
+    Places(GroupId, Vec<(Vec<u8>, Option<Vec<u8>>)>),
+    /// The last use of each session.
+    Sessions(GroupId, Vec<(Index, SessionKey)>),
+}
+
+/// Runs that are applied, each with what it was charged for.
+pub type Done = Vec<(AppliedRun, usize)>;
+
 impl Applier {
-    pub(super) fn new(store: Store) -> Applier {
+    pub(super) fn new(store: Store) -> Result<Applier, StoreError> {
         let sessions = SessionCache::new(store.shared.session_cache_bytes);
-        Applier {
-            store,
+        let mut applier = Applier {
+            front: Front::new(store.clone()),
             groups: BTreeMap::new(),
             sessions,
-            incoming: BTreeMap::new(),
-            replaced: BTreeMap::new(),
+            moved: Vec::new(),
+            stalled: BTreeMap::new(),
+            lacks: Vec::new(),
+            held: VecDeque::new(),
             failed: false,
+        };
+        for group in store.groups() {
+            applier.standing(group)?;
         }
+        Ok(applier)
     }
 
-    pub(super) fn db(&self) -> &DB {
-        &self.store.shared.db
+    /// Applies runs, those of a group in their order. Each continues where its group stands. Those that are applied to their ends are
+    /// added to `done`; others wait for the disk ([`Applier::lacks`]) or for memory ([`Applier::is_full`]). After an error
+    /// the node stops: an applier that has failed refuses to go on.
+    pub fn apply(&mut self, runs: Vec<ApplyRun>, done: &mut Done) -> Result<(), StoreError> {
+        for run in runs {
+            if self.is_full() || !self.held.is_empty() {
+                self.held.push_back(run);
+            } else {
+                self.take(run, done)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Applies runs in their order, all or none, and answers each. Visible to reads when it returns; not synced. Each run
-    /// continues where its group stands, and several may be of one group. After an error the node stops:
-    /// an applier that has failed refuses to go on.
-    pub fn apply(&mut self, runs: &[ApplyRun]) -> Result<Vec<AppliedRun>, StoreError> {
+    /// Goes on with a group that has waited for this.
+    pub fn fetched(&mut self, fetched: Fetched, done: &mut Done) -> Result<(), StoreError> {
+        let (Fetched::Places(group, _) | Fetched::Sessions(group, _)) = fetched;
+        let mut stalled = self.stalled.remove(&group).expect("a group waits for what it asked for");
+        match fetched {
+            Fetched::Places(_, places) => stalled.found.extend(places),
+            Fetched::Sessions(_, uses) => stalled.uses = Some(uses),
+        }
+        self.go_on(stalled, done)
+    }
+
+    /// Goes on with runs that found no memory, after something was frozen.
+    pub fn resume(&mut self, done: &mut Done) -> Result<(), StoreError> {
+        while !self.is_full()
+            && let Some(run) = self.held.pop_front()
+        {
+            self.take(run, done)?;
+        }
+        Ok(())
+    }
+
+    /// What must be fetched for groups that have begun to wait since this was asked.
+    pub fn lacks(&mut self) -> Vec<Lack> {
+        std::mem::take(&mut self.lacks)
+    }
+
+    /// The value of a key, from memory. Never touches the disk.
+    pub fn get(&self, group: GroupId, key: &[u8]) -> Result<Cached, StoreError> {
+        let front = &self.front;
+        front.store.in_one_generation(group, |generation| {
+            let read = |place: &[u8]| front.with(place, &Found::new(), |value| value.map(<[u8]>::to_vec));
+            match keys::with_data(generation, key, read) {
+                Ok(value) => Ok(Cached::Value(value)),
+                Err(Stop::Failed(error)) => Err(error),
+                Err(_) => Ok(Cached::NotInMemory),
+            }
+        })
+    }
+
+    /// Whether a group waits for the disk.
+    pub fn is_stalled(&self, group: GroupId) -> bool {
+        self.stalled.contains_key(&group) || self.held.iter().any(|run| run.group == group)
+    }
+
+    /// Whether RocksDB has everything that is applied.
+    pub fn is_clean(&self) -> bool {
+        self.moved.is_empty() && self.front.is_clean()
+    }
+
+    /// Whether a table is on its way into RocksDB.
+    pub fn in_flight(&self) -> bool {
+        self.front.in_flight()
+    }
+
+    /// Whether so much is in memory that it should be written back; nothing is applied until it is frozen.
+    pub fn is_full(&self) -> bool {
+        self.front.active_bytes() >= self.front.store.shared.table_bytes || self.sessions.is_full()
+    }
+
+    /// Memory of what lies before RocksDB, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.front.memory_bytes()
+    }
+
+    /// Takes what is applied and not written back, to be written back by [`Store::write_back`]; `None` if there is nothing. One at
+    /// a time: [`Applier::written_back`] comes before the next.
+    pub fn freeze(&mut self) -> Option<WriteBack> {
+        for group in self.moved.drain(..) {
+            let standing = self.groups.get_mut(&group).expect("a group that has moved");
+            standing.moved = false;
+            let record = Applied { id: standing.applied, sessions: standing.state.sessions };
+            self.front.set(&keys::applied(group), Some(&record.encode()));
+        }
+        self.sessions.write(&mut self.front);
+        self.front.freeze()
+    }
+
+    /// The table that was frozen is in RocksDB.
+    pub fn written_back(&mut self) {
+        self.front.written_back();
+    }
+
+    /// How far each group has applied its log.
+    pub fn positions(&self) -> Vec<(GroupId, LogId)> {
+        self.groups.iter().map(|(group, standing)| (*group, standing.applied)).collect()
+    }
+
+    fn take(&mut self, run: ApplyRun, done: &mut Done) -> Result<(), StoreError> {
+        if let Some(stalled) = self.stalled.get_mut(&run.group) {
+            stalled.runs.push_back(run);
+            return Ok(());
+        }
+        let applied = self.standing(run.group)?.applied;
+        let (runs, found) = (VecDeque::from([run]), Found::new());
+        self.go_on(Stalled { runs, done: Applying::after(applied), found, uses: None }, done)
+    }
+
+    /// Applies the runs of a group until it is done or lacks something.
+    fn go_on(&mut self, mut at: Stalled, done: &mut Done) -> Result<(), StoreError> {
         assert!(!self.failed, "an applier is not used after an error");
-        let result = self.apply_or_fail(runs);
-        self.failed = result.is_err();
+        while let Some(run) = at.runs.front() {
+            let lack = match self.entries(run, &mut at.done, &at.found, &mut at.uses) {
+                Ok(()) => {
+                    let run = at.runs.pop_front().expect("it was just looked at");
+                    let next = Applying::after(at.done.applied);
+                    let applied = std::mem::replace(&mut at.done, next);
+                    done.push((applied.finish(run.group), run.charge()));
+                    at.found.clear();
+                    continue;
+                }
+                Err(Stop::Failed(error)) => {
+                    self.failed = true;
+                    return Err(error);
+                }
+                Err(Stop::Sessions) => Lack::Sessions(run.group),
+                Err(Stop::Place(place)) => Lack::Places(run.group, self.all_lacking(run, &at.done, place)),
+            };
+            self.lacks.push(lack);
+            self.stalled.insert(run.group, at);
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn entries(
+        &mut self,
+        run: &ApplyRun,
+        done: &mut Applying,
+        found: &Found,
+        uses: &mut Option<Vec<(Index, SessionKey)>>,
+    ) -> Result<(), Stop> {
+        let group = run.group;
+        // Memberships are rare, so the record they are part of is not kept.
+        let mut replica = None;
+        if run.entries[done.entries..].iter().any(|entry| entry.kind == EntryKind::Membership) {
+            replica =
+                self.front.with(&keys::replica(group), found, |record| record.map(Replica::decode).transpose())??;
+        }
+        let standing = self.groups.get_mut(&group).expect("the run was begun");
+        let (front, sessions, state) = (&mut self.front, &mut self.sessions, &mut standing.state);
+        let mut space = FrontSpace { front, sessions, group, state, replica: &mut replica, found, uses };
+        let result = apply_run(&mut space, run, done);
+        standing.applied = done.applied;
+        if !std::mem::replace(&mut standing.moved, true) {
+            self.moved.push(group);
+        }
         result
     }
 
-    fn apply_or_fail(&mut self, runs: &[ApplyRun]) -> Result<Vec<AppliedRun>, StoreError> {
-        let entries = runs.iter().map(|run| run.entries.len()).sum();
-        let bytes = runs.iter().map(|run| run.bytes.len()).sum();
-        let mut batch = Batch::new(entries, bytes);
-        let mut applied = Vec::with_capacity(runs.len());
-        for run in runs {
-            applied.push(self.apply_run(run, &mut batch)?);
-        }
-        self.write_standings(runs, &mut batch);
-        self.sessions.write(&mut batch.writes);
-        self.store.shared.db.write(batch.finish()).map_err(StoreError::of("write applied entries"))?;
-        Ok(applied)
-    }
-
-    fn apply_run<'a>(&mut self, run: &'a ApplyRun, batch: &mut Batch<'a>) -> Result<AppliedRun, StoreError> {
-        let db = &self.store.shared.db;
-        let generation = self.store.generation(run.group)?;
-        let standing = match self.groups.entry(run.group) {
-            Entry::Vacant(vacant) => vacant.insert(load(&self.store, run.group, generation)?),
-            Entry::Occupied(occupied) => {
-                let standing = occupied.into_mut();
-                if standing.state.generation != generation {
-                    *standing = load(&self.store, run.group, generation)?;
+    /// `place`, and those of the keys which the rest of the run reads that memory does not know either.
+    fn all_lacking(&self, run: &ApplyRun, done: &Applying, place: Vec<u8>) -> Vec<Vec<u8>> {
+        let generation = self.groups[&run.group].state.generation;
+        let mut places = vec![place];
+        keys_read(run, done.entries, |key| {
+            if places.len() < KEYS_ASKED_MAX {
+                let known = |place: &[u8]| self.front.with(place, &Found::new(), |_| ());
+                if let Err(Stop::Place(place)) = keys::with_data(generation, key, known)
+                    && !places.contains(&place)
+                {
+                    places.push(place);
                 }
-                standing
             }
-        };
-        // Memberships are rare, so the record they are part of is not kept in memory.
-        let mut replica = None;
-        if run.entries.iter().any(|entry| entry.kind == EntryKind::Membership) {
-            replica = read_replica(db, run.group)?;
-        }
-        let mut space = BatchSpace {
-            db,
-            batch,
-            sessions: &mut self.sessions,
-            group: run.group,
-            state: &mut standing.state,
-            replica: &mut replica,
-        };
-        let done = apply_run(&mut space, run, standing.applied)?;
-        standing.applied = done.applied;
-        Ok(done)
+        });
+        places
     }
 
-    /// Puts where the groups stand after all runs into the batch: once each, in the order of their keys.
-    fn write_standings(&self, runs: &[ApplyRun], batch: &mut Batch) {
-        let mut groups: Vec<GroupId> = runs.iter().map(|run| run.group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        for group in groups {
-            let Standing { applied, state } = &self.groups[&group];
-            let record = Applied { id: *applied, sessions: state.sessions };
-            batch.writes.put(keys::applied(group), record.encode());
+    /// Where a group stands. Read from RocksDB again when a snapshot has replaced its state: what was just written is in memory.
+    fn standing(&mut self, group: GroupId) -> Result<&Standing, StoreError> {
+        let store = &self.front.store;
+        let generation = store.generation(group)?;
+        if self.groups.get(&group).is_none_or(|standing| standing.state.generation != generation) {
+            let record = store.shared.db.get_pinned(keys::applied(group));
+            let record = record.map_err(StoreError::of("read an applied index"))?;
+            let Applied { id, sessions } = decode_applied(record.as_deref())?;
+            let standing = Standing { applied: id, state: GroupState { generation, sessions }, moved: false };
+            self.groups.insert(group, standing);
+            self.moved.retain(|moved| *moved != group);
         }
+        Ok(&self.groups[&group])
     }
 }
 
-/// Where a group stands according to the database.
-fn load(store: &Store, group: GroupId, generation: u64) -> Result<Standing, StoreError> {
-    let record = store.shared.db.get_pinned(keys::applied(group)).map_err(StoreError::of("read an applied index"))?;
-    let Applied { id, sessions } = decode_applied(record.as_deref())?;
-    Ok(Standing { applied: id, state: GroupState { generation, sessions } })
+impl Store {
+    /// Writes a frozen table into RocksDB, all or nothing; returns how many keys it held. Visible to all reads when it returns; not
+    /// synced. May wait for the disk.
+    pub fn write_back(&self, back: &WriteBack) -> Result<u64, StoreError> {
+        let mut batch = rocksdb::WriteBatch::with_capacity_bytes(back.table.memory_bytes());
+        let records = back.table.sorted();
+        // In the order of keys, neighbours find their places in the memtable along the same path.
+        for (place, value) in &records {
+            match value {
+                Some(value) => batch.put(place, value),
+                None => batch.delete(place),
+            }
+        }
+        self.shared.db.write(batch).map_err(StoreError::of("write applied entries"))?;
+        Ok(records.len() as u64)
+    }
+
+    /// What a group lacks. May wait for the disk.
+    pub fn fetch(&self, lack: Lack) -> Result<Fetched, StoreError> {
+        let db = &self.shared.db;
+        Ok(match lack {
+            Lack::Places(group, places) => {
+                let read = |place: Vec<u8>| {
+                    let value = db.get(&place).map_err(StoreError::of("read what an entry must know"))?;
+                    Ok((place, value))
+                };
+                Fetched::Places(group, places.into_iter().map(read).collect::<Result<_, StoreError>>()?)
+            }
+            Lack::Sessions(group) => Fetched::Sessions(group, sessions::uses(db, self.generation(group)?)?),
+        })
+    }
 }

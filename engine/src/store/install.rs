@@ -10,17 +10,17 @@
 //! the store is opened. The install record names the entry that a snapshot ended with, so that a start that finds
 //! the store ahead of the journal knows why.
 
-use super::apply::Applier;
 use super::records::{Applied, Replica};
 use super::replicas::{decode_applied, drop_generation, read_replica, reserve_generation};
-use super::{StoreError, keys};
+use super::{Store, StoreError, keys};
 use engine_core::placement::map::MAP_GROUP;
 use engine_core::snapshot::stream::{Decoder, Kind, Record, StreamError};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::MapRecord;
 use raft::entry::LogId;
 use raft::ids::GroupId;
-use rocksdb::{WriteBatch, WriteOptions};
+use rocksdb::{DB, WriteBatch, WriteOptions};
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 /// Why a snapshot was not taken in.
@@ -44,7 +44,24 @@ pub(super) struct Partial {
     map: Option<Vec<u8>>,
 }
 
-impl Applier {
+/// Takes snapshots in. Lives on the store thread of a core; there is one per store.
+pub struct Installer {
+    store: Store,
+    /// Snapshots on their way in.
+    incoming: BTreeMap<GroupId, Partial>,
+    /// Generations that snapshots have replaced, not deleted yet.
+    replaced: BTreeMap<GroupId, Vec<u64>>,
+}
+
+impl Installer {
+    pub(super) fn new(store: Store) -> Installer {
+        Installer { store, incoming: BTreeMap::new(), replaced: BTreeMap::new() }
+    }
+
+    fn db(&self) -> &DB {
+        &self.store.shared.db
+    }
+
     /// Takes the next chunk of snapshot `id` of a group. Chunks of another snapshot of that group are dropped first. Not
     /// synced.
     pub fn receive(&mut self, group: GroupId, id: u64, chunk: &[u8]) -> Result<(), ReceiveError> {
@@ -78,7 +95,8 @@ impl Applier {
     }
 
     /// Makes the snapshot that has come in the state of its group. Synced when it returns. The old state stays on the disk,
-    /// unseen, until [`Applier::drop_replaced`].
+    /// unseen, until [`Installer::drop_replaced`]. Everything the group has applied must be written back, and it applies nothing
+    /// meanwhile.
     ///
     /// # Panics
     /// If the replica is another one, or has applied more than the snapshot covers: the shard's to prevent.

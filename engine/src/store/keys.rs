@@ -149,6 +149,11 @@ pub fn data_of(generations: &Range<u64>) -> Range<Vec<u8>> {
     of_generations(DATA, generations)
 }
 
+/// Whether a place lies under a generation, as data and sessions do.
+pub fn is_of_generation(place: &[u8]) -> bool {
+    matches!(place.first(), Some(&(SESSION | DATA)))
+}
+
 /// The user's part of a data key.
 pub fn user_key(key: &[u8]) -> &[u8] {
     &key[DATA_PREFIX_BYTES..]

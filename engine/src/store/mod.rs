@@ -1,23 +1,26 @@
-//! The applied state of one core: data, sessions and positions of all its replicas in one RocksDB.
+//! The applied state of one core: data, sessions and positions of all its replicas in tables in memory, and in one RocksDB.
 //!
 //! ```text
-//! committed entries -> Applier::apply -> one atomic WriteBatch: data, applied index, membership, sessions
-//! core  -> get_cached: memtable and block cache only, never the disk
-//! reader -> get, scan, checksum: may block
+//! core          committed entries -> Applier::apply -> the active table; Applier::get: tables, memtable and block cache, never
+//!               the disk; now and then Applier::freeze
+//! store thread  Store::write_back: a frozen table as one atomic batch -> RocksDB; Store::sync; Installer
+//! reader        Store::get, scan, checksum, snapshot, fetch: may block
 //! ```
 //!
-//! What is written is not synced: the journal holds every entry until [`Store::sync`] has been called. After a
-//! power cut the store is what it was after some earlier batch, whole, and the journal replays the rest. It is never
+//! RocksDB is written when memory is full, when a log shall be cut, and when somebody wants to read a range: a key that is written a
+//! hundred times meanwhile is written there once. What is written is not synced: the journal holds every entry until [`Store::sync`] has been called. After a
+//! crash the store is what it was when some earlier table was frozen, whole, and the journal replays the rest. It is never
 //! ahead of the journal, and never knows what Raft is about beyond an entry's identity.
 //!
-//! The only room that knows RocksDB, but for the checksums that `kvd` lends it (`cli/kvd/checksums.rs`). A [`Store`] is a handle that the threads of one core share: the core reads
-//! from memory, its reader thread from the disk, its store thread holds the only [`Applier`].
+//! The only room that knows RocksDB, but for the checksums that `kvd` lends it (`cli/kvd/checksums.rs`). A [`Store`] is a handle that
+//! the threads of one core share; the core has the only [`Applier`], its store thread the only [`Installer`].
 
 mod apply;
 mod archive;
-mod batch;
 mod error;
+mod front;
 mod gauges;
+mod hashing;
 mod install;
 mod keys;
 mod open;
@@ -27,13 +30,16 @@ mod records;
 mod replicas;
 mod sessions;
 mod snapshot;
+mod space;
+mod table;
 
-pub use apply::Applier;
+pub use apply::{Applier, Done, Fetched, Lack};
 pub use archive::trim_archive;
 pub use engine_core::state_machine::{Checksum, Page, StoredReplica};
 pub use error::StoreError;
+pub use front::WriteBack;
 pub use gauges::Gauge;
-pub use install::ReceiveError;
+pub use install::{Installer, ReceiveError};
 pub use options::Options;
 pub use read::Cached;
 pub use snapshot::SnapshotReader;
@@ -62,6 +68,7 @@ struct Shared {
     path: PathBuf,
     direct_io: bool,
     session_cache_bytes: usize,
+    table_bytes: usize,
     /// Reads that must not touch the disk.
     in_memory: ReadOptions,
     generations: RwLock<BTreeMap<GroupId, u64>>,
@@ -75,12 +82,17 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// The one writer of this store. The caller sees to it that there is no second one.
-    pub fn applier(&self) -> Applier {
+    /// What applies entries to this store. The caller sees to it that there is no second one. May wait for the disk.
+    pub fn applier(&self) -> Result<Applier, StoreError> {
         Applier::new(self.clone())
     }
 
-    /// Makes everything applied so far survive a power cut. Blocks on the disk.
+    /// What takes snapshots into this store. The caller sees to it that there is no second one.
+    pub fn installer(&self) -> Installer {
+        Installer::new(self.clone())
+    }
+
+    /// Makes everything written back so far survive a power cut. Blocks on the disk.
     pub fn sync(&self) -> Result<(), StoreError> {
         self.shared.db.flush_wal(true).map_err(StoreError::of("sync the write-ahead log"))
     }
@@ -98,7 +110,7 @@ impl Store {
         self.shared.direct_io
     }
 
-    /// The sessions a group holds, by key. Reads them all: for tests and repair.
+    /// The sessions a group holds in RocksDB, by key. Reads them all: for tests and repair.
     pub fn sessions(&self, group: GroupId) -> Result<Vec<(SessionKey, Session)>, StoreError> {
         let generation = self.generation(group)?;
         sessions::read_all(&self.shared.db, generation)
@@ -113,6 +125,7 @@ impl Store {
             path: options.path.clone(),
             direct_io,
             session_cache_bytes: options.session_cache_bytes,
+            table_bytes: options.write_buffer_bytes,
             in_memory,
             generations: RwLock::new(BTreeMap::new()),
             creating: Mutex::new(()),

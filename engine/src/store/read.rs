@@ -1,11 +1,11 @@
-//! Reads. They see every batch that has been applied, and none of them in part.
+//! Reads that may wait for the disk. They see what has been written back, and no table in part.
 
 use super::{Checksum, Page, Store, StoreError, keys};
 use crate::store::records::Replica;
 use crate::store::replicas::decode_applied;
 use engine_core::state_machine::{Hasher, PageBuilder};
 use raft::ids::GroupId;
-use rocksdb::{DBRawIterator, ErrorKind, ReadOptions};
+use rocksdb::{DBRawIterator, ReadOptions};
 use std::ops::Range;
 
 /// Readahead of a pass over a whole group, in bytes.
@@ -16,24 +16,13 @@ const PASS_READAHEAD_BYTES: usize = 2 << 20;
 pub enum Cached {
     /// Its value; `None`: there is none.
     Value(Option<Vec<u8>>),
-    /// Only the disk can tell: ask [`Store::get`] on a thread that may wait.
+    /// Only the disk can tell: ask [`Store::get`] on a thread that may wait. What is written meanwhile it sees or not, as is
+    /// right for a read that is under way.
     NotInMemory,
 }
 
 impl Store {
-    /// The value of a key if memtables and block cache can tell. Never touches the disk.
-    pub fn get_cached(&self, group: GroupId, key: &[u8]) -> Result<Cached, StoreError> {
-        self.in_one_generation(group, |generation| {
-            let read = |place: &[u8]| self.shared.db.get_opt(place, &self.shared.in_memory);
-            match keys::with_data(generation, key, read) {
-                Ok(value) => Ok(Cached::Value(value)),
-                Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::NotInMemory),
-                Err(error) => Err(StoreError::of("read a key from memory")(error)),
-            }
-        })
-    }
-
-    /// The value of a key. May wait for the disk.
+    /// The value in RocksDB of a key that [`super::Applier::get`] does not know. May wait for the disk.
     pub fn get(&self, group: GroupId, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.in_one_generation(group, |generation| {
             keys::with_data(generation, key, |place| self.shared.db.get(place)).map_err(StoreError::of("read a key"))
@@ -81,7 +70,7 @@ impl Store {
 
     /// Runs `read` with the generation of a group, again if it changed meanwhile: the old one may have been emptied
     /// under the read.
-    fn in_one_generation<T>(
+    pub(super) fn in_one_generation<T>(
         &self,
         group: GroupId,
         read: impl Fn(u64) -> Result<T, StoreError>,

@@ -11,9 +11,7 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 impl Store {
-    /// The replicas, by group. What they have applied is what reads see, not what is synced. For the thread that applies, or before
-    /// there is one: nothing may change meanwhile, as no snapshot is taken. Whenever one is released RocksDB rewrites the files at the
-    /// bottom that are older, and this is asked several times a second.
+    /// The replicas, by group, as they are in RocksDB. Nothing may be written back meanwhile, as no snapshot is taken.
     pub fn replicas(&self) -> Result<Vec<StoredReplica>, StoreError> {
         let db = &self.shared.db;
         let mut options = ReadOptions::default();
@@ -71,6 +69,12 @@ impl Store {
         read_map(&self.shared.db)
     }
 
+    /// The groups with a replica here.
+    pub(super) fn groups(&self) -> Vec<GroupId> {
+        let generations = self.shared.generations.read().unwrap_or_else(PoisonError::into_inner);
+        generations.keys().copied().collect()
+    }
+
     /// Fills the map of generations when the store is opened.
     pub(super) fn load_generations(&self) -> Result<(), StoreError> {
         let replicas = self.replicas()?;
@@ -95,9 +99,13 @@ impl Store {
 
 /// The record of the cluster map.
 pub(super) fn read_map(db: &DB) -> Result<Option<MapRecord>, StoreError> {
-    let record = db.get(keys::MAP).map_err(StoreError::of("read the cluster map"))?;
+    decode_map(db.get(keys::MAP).map_err(StoreError::of("read the cluster map"))?.as_deref())
+}
+
+/// The cluster map, by its record.
+pub(super) fn decode_map(record: Option<&[u8]>) -> Result<Option<MapRecord>, StoreError> {
     let damaged = || StoreError::corrupt("read the cluster map", "it has the wrong length");
-    record.map(|record| MapRecord::decode(&record).ok_or_else(damaged)).transpose()
+    record.map(|record| MapRecord::decode(record).ok_or_else(damaged)).transpose()
 }
 
 /// The record of a group's replica.

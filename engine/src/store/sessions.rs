@@ -1,21 +1,23 @@
 //! The sessions in use, in memory, and all of them, on the disk.
 //!
-//! A session is read from RocksDB when a command first names it, changed here by every command of a batch, and
-//! written once when the batch is complete. Those that were not used lately are forgotten when memory is short.
+//! A session is read when a command first names it, changed here by every command that follows, and encoded once when a
+//! table is frozen. Those that were not used lately are forgotten when memory is short.
 
+use super::front::{Found, Front, Stop};
+use super::hashing::Seed;
 use super::{StoreError, keys};
 use engine_core::sessions::{Session, SessionKey, header};
 use raft::ids::Index;
-use rocksdb::{DB, IteratorMode, ReadOptions, WriteBatch};
+use rocksdb::{DB, IteratorMode, ReadOptions};
 use std::collections::{BTreeMap, HashMap, hash_map};
 
 /// The sessions in use.
 pub struct SessionCache {
     bytes_max: usize,
-    sessions: HashMap<Place, Cached>,
-    /// What the current batch has changed.
+    sessions: HashMap<Place, Cached, Seed>,
+    /// What has changed since the last table was frozen.
     changed: Vec<Place>,
-    /// About what `sessions` takes, as of the last batch.
+    /// About what `sessions` takes, but for what has grown since the last table was frozen.
     bytes: usize,
     scratch: Vec<u8>,
 }
@@ -24,7 +26,7 @@ pub struct SessionCache {
 type Place = (u64, SessionKey);
 
 struct Cached {
-    /// `None`: removed by the current batch.
+    /// `None`: removed since the last table was frozen.
     session: Option<Session>,
     changed: bool,
     /// What it counts for in [`SessionCache::bytes`].
@@ -32,21 +34,31 @@ struct Cached {
 }
 
 impl SessionCache {
-    /// Remembers nothing yet, and at most `bytes_max` bytes when a batch is complete.
+    /// Remembers nothing yet, and at most `bytes_max` bytes when a table is frozen.
     pub fn new(bytes_max: usize) -> SessionCache {
-        SessionCache { bytes_max, sessions: HashMap::new(), changed: Vec::new(), bytes: 0, scratch: Vec::new() }
+        let sessions = HashMap::with_hasher(Seed::random());
+        SessionCache { bytes_max, sessions, changed: Vec::new(), bytes: 0, scratch: Vec::new() }
     }
 
     /// A session, to be changed; `None` if there is none.
-    pub fn get(&mut self, db: &DB, generation: u64, key: SessionKey) -> Result<Option<&mut Session>, StoreError> {
+    pub fn get(
+        &mut self,
+        front: &Front,
+        found: &Found,
+        generation: u64,
+        key: SessionKey,
+    ) -> Result<Option<&mut Session>, Stop> {
         let place = (generation, key);
         let cached = match self.sessions.entry(place) {
             hash_map::Entry::Occupied(cached) => cached.into_mut(),
             hash_map::Entry::Vacant(vacant) => {
-                let bytes = db.get_pinned(keys::session(generation, key)).map_err(StoreError::of("read a session"))?;
-                let Some(bytes) = bytes else { return Ok(None) };
-                let session = Session::decode(&bytes).map_err(|error| StoreError::corrupt("read a session", error))?;
-                vacant.insert(Cached { session: Some(session), changed: false, bytes: 0 })
+                let decode = |bytes: Option<&[u8]>| bytes.map(Session::decode).transpose();
+                let session = front.with(&keys::session(generation, key), found, decode)?;
+                let session = session.map_err(|error| StoreError::corrupt("read a session", error))?;
+                let Some(session) = session else { return Ok(None) };
+                let bytes = session.memory_bytes() + size_of::<Cached>();
+                self.bytes += bytes;
+                vacant.insert(Cached { session: Some(session), changed: false, bytes })
             }
         };
         if cached.session.is_some() && !cached.changed {
@@ -67,27 +79,13 @@ impl SessionCache {
         self.change(generation, key).session = None;
     }
 
-    /// Every session of a replica with its last use: those on the disk, as the current batch leaves them.
-    pub fn uses(&self, db: &DB, generation: u64) -> Result<Vec<(Index, SessionKey)>, StoreError> {
-        let mut uses = BTreeMap::new();
-        for_each(db, generation, |key, bytes| {
-            let (_, last_used) = header(bytes).map_err(|error| StoreError::corrupt("read a session", error))?;
-            uses.insert(key, last_used);
-            Ok(())
-        })?;
-        for (of, key) in self.changed.iter().filter(|(of, _)| *of == generation) {
-            match &self.sessions[&(*of, *key)].session {
-                Some(session) => uses.insert(*key, session.last_used()),
-                None => uses.remove(key),
-            };
-        }
-        Ok(uses.into_iter().map(|(key, last_used)| (last_used, key)).collect())
+    /// Whether there is so much that a table should be frozen: what has changed cannot be forgotten before.
+    pub fn is_full(&self) -> bool {
+        self.bytes + self.changed.len() * size_of::<Cached>() >= 2 * self.bytes_max
     }
 
-    /// Puts what has changed into the batch.
-    pub fn write(&mut self, batch: &mut WriteBatch) {
-        // As the data do, they find their places in the memtable along the same path.
-        self.changed.sort_unstable();
+    /// Puts what has changed into the front.
+    pub fn write(&mut self, front: &mut Front) {
         for place in self.changed.drain(..) {
             let hash_map::Entry::Occupied(mut entry) = self.sessions.entry(place) else {
                 unreachable!("a changed session is in memory");
@@ -99,13 +97,13 @@ impl SessionCache {
                 Some(session) => {
                     self.scratch.clear();
                     session.encode(&mut self.scratch);
-                    batch.put(key, &self.scratch);
+                    front.set(&key, Some(&self.scratch));
                     cached.changed = false;
                     cached.bytes = session.memory_bytes() + size_of::<Cached>();
                     self.bytes += cached.bytes;
                 }
                 None => {
-                    batch.delete(key);
+                    front.set(&key, None);
                     entry.remove();
                 }
             }
@@ -127,6 +125,17 @@ impl SessionCache {
         }
         cached
     }
+}
+
+/// Every session of a replica with its last use, from the disk.
+pub fn uses(db: &DB, generation: u64) -> Result<Vec<(Index, SessionKey)>, StoreError> {
+    let mut uses = Vec::new();
+    for_each(db, generation, |key, bytes| {
+        let (_, last_used) = header(bytes).map_err(|error| StoreError::corrupt("read a session", error))?;
+        uses.push((last_used, key));
+        Ok(())
+    })?;
+    Ok(uses)
 }
 
 /// All sessions of a replica, from the disk.

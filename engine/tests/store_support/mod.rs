@@ -1,10 +1,10 @@
 //! What the tests of the store share: commands, runs, and looking at everything a store holds.
 #![allow(dead_code)] // No suite uses all of it.
 
-use engine::store::{Applier, Options, Store};
+use engine::store::{Applier, Cached, Done, Installer, Lack, Options, Store};
 use engine_core::command::{ClientId, Command, Operation, Outcome, SessionRef, encode};
-use engine_core::state_machine::ApplyRun;
 use engine_core::state_machine::model::Model;
+use engine_core::state_machine::{ApplyRun, StoredReplica};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use std::path::Path;
@@ -28,7 +28,14 @@ pub fn run(group: u32) -> ApplyRun {
 pub struct Pair {
     pub store: Store,
     pub applier: Applier,
+    pub installer: Installer,
     pub model: Model,
+    /// Whether what is applied stays in memory until [`Pair::write_back`] or a full table.
+    pub lazy: bool,
+    /// What RocksDB holds after each table since this was emptied: so many of the model's batches since its last sync, and these replicas.
+    pub written: Vec<(usize, Vec<StoredReplica>)>,
+    /// How often an entry had to wait for the disk.
+    pub lacked: usize,
 }
 
 impl Pair {
@@ -40,15 +47,37 @@ impl Pair {
             store.create_replica(GroupId(group), ReplicaId(7), b"founders").expect("a replica");
             model.create_replica(GroupId(group), ReplicaId(7), b"founders");
         }
-        Pair { applier: store.applier(), store, model }
+        Pair::of(store, model)
+    }
+
+    /// A store and its model.
+    pub fn of(store: Store, model: Model) -> Pair {
+        let (applier, installer) = (store.applier().expect("an applier"), store.installer());
+        Pair { store, applier, installer, model, lazy: false, written: Vec::new(), lacked: 0 }
     }
 
     /// The store of another directory, or of the same after it was closed, beside the model as it is.
     pub fn reopen(self, path: &Path) -> Pair {
-        let model = self.model;
-        drop((self.applier, self.store));
-        let store = open(path);
-        Pair { applier: store.applier(), store, model }
+        assert!(self.applier.is_clean(), "it would be lost");
+        let model = self.close();
+        Pair::of(open(path), model)
+    }
+
+    /// Closes the store; what is not written back is lost.
+    pub fn close(self) -> Model {
+        let Pair { store, applier, installer, model, .. } = self;
+        drop((applier, installer, store));
+        model
+    }
+
+    /// Writes back what is applied.
+    pub fn write_back(&mut self) {
+        if let Some(back) = self.applier.freeze() {
+            assert!(self.applier.in_flight() && !self.applier.is_clean());
+            self.store.write_back(&back).expect("a healthy disk");
+            self.applier.written_back();
+        }
+        self.written.push((self.model.unsynced_batches(), self.model.replicas()));
     }
 
     /// Where the next entry of a group goes.
@@ -60,9 +89,38 @@ impl Pair {
 
     /// Applies runs to both and returns the outcomes of each run.
     pub fn apply(&mut self, runs: &[ApplyRun]) -> Vec<Vec<Outcome>> {
-        let done = self.applier.apply(runs).expect("a healthy disk");
-        assert_eq!(done, self.model.apply(runs), "the store answers as the model");
-        done.into_iter().map(|run| run.outcomes.into_iter().map(|(_, outcome)| outcome).collect()).collect()
+        let mut done = Done::new();
+        self.applier.apply(runs.to_vec(), &mut done).expect("a healthy disk");
+        while done.len() < runs.len() {
+            let full = self.applier.is_full();
+            if full {
+                self.write_back();
+                self.applier.resume(&mut done).expect("a healthy disk");
+            }
+            let lacks = self.applier.lacks();
+            assert!(full || !lacks.is_empty(), "runs wait for nothing");
+            for lack in lacks {
+                self.lacked += 1;
+                if matches!(lack, Lack::Sessions(_)) {
+                    self.write_back();
+                }
+                let fetched = self.store.fetch(lack).expect("a healthy disk");
+                self.applier.fetched(fetched, &mut done).expect("a healthy disk");
+            }
+        }
+        // Groups wait for the disk each for itself: the runs of one group are in order.
+        let mut in_order = Vec::new();
+        for run in runs {
+            let at = done.iter().position(|(applied, _)| applied.group == run.group).expect("every run is applied");
+            let (applied, charge) = done.remove(at);
+            assert_eq!(charge, run.charge());
+            in_order.push(applied);
+        }
+        assert_eq!(in_order, self.model.apply(runs), "the store answers as the model");
+        if !self.lazy {
+            self.write_back();
+        }
+        in_order.into_iter().map(|run| run.outcomes.into_iter().map(|(_, outcome)| outcome).collect()).collect()
     }
 
     /// Applies commands to one group in one batch.
@@ -86,8 +144,18 @@ impl Pair {
         }
     }
 
-    /// Compares everything that can be read.
+    /// Compares what memory says of a key, and the disk where memory cannot tell.
+    pub fn compare_key(&self, group: GroupId, key: &[u8]) {
+        let value = match self.applier.get(group, key).expect("a read") {
+            Cached::Value(value) => value,
+            Cached::NotInMemory => self.store.get(group, key).expect("a read"),
+        };
+        assert_eq!(value, self.model.get(group, key), "group {group}, key {key:?}");
+    }
+
+    /// Compares everything that can be read in RocksDB.
     pub fn compare(&self) {
+        assert!(self.applier.is_clean());
         let replicas = self.store.replicas().expect("the replicas");
         assert_eq!(replicas, self.model.replicas());
         assert_eq!(self.store.founding_record().expect("a record").as_deref(), self.model.founding_record());

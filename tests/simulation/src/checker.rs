@@ -146,19 +146,19 @@ impl Checker {
         }
         for run in &effects.apply {
             let watched = self.watched(place, run.group);
-            let first = run.entries.first().map_or(Index(0), |entry| entry.id.index);
+            let first = run.entries.first().map_or(Index(0), |entry| entry.index);
             if first != watched.handed.next() {
                 return Err(Violation(format!(
                     "node {} group {}: {first} is applied out of order",
                     place.node, run.group
                 )));
             }
-            watched.handed = run.entries.last().expect("there is a first").id.index;
+            watched.handed = run.entries.last().expect("there is a first").index;
             let (commit, handed) = (watched.commit, watched.handed);
             self.account.may_apply(place, run.group, handed, commit)?;
             let canon = &mut self.group(run.group).canon;
             for entry in &run.entries {
-                canon.applied(run.group, entry.id, entry.kind, run.payload(entry))?;
+                canon.applied(run.group, entry.id(), entry.kind, &entry.payload)?;
             }
         }
         Ok(())

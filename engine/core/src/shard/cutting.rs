@@ -7,7 +7,7 @@ use raft::entry::LogId;
 use raft::ids::Index;
 use raft::progress::PeerState;
 
-/// A log is held for a follower that is heard of up to so many times the limits that otherwise cut it.
+/// A log is held for a follower that is heard of and lacks up to so many times what a log may otherwise hold.
 const LAGGING_FACTOR: u64 = 8;
 
 /// And up to so many times for one that a snapshot is on its way to, or that has got one and takes in what came meanwhile:
@@ -51,17 +51,14 @@ impl Group {
     /// How far the log may be dropped: never beyond what the store holds durably (rule 14).
     ///
     /// Up to what every member has, always. A log that has reached its limit is cut to half of it, whoever lacks the
-    /// rest, and a follower that does gets a snapshot; but one that this leader hears of may hold the log back to several
-    /// times the limit, and one to which a snapshot is on its way to many times: it is about to need no other.
+    /// rest, and a follower that does gets a snapshot; but one that this leader hears of holds the log back while it lacks no more than several
+    /// times the limit, and one to which a snapshot is on its way no more than many times: it is about to need no other.
     fn cut(&self, pressed: bool, options: &Options) -> Index {
         let durable = self.store_durable.index.min(self.applied.index);
         let settled = durable.min(self.replica.settled());
-        let held = durable.0.saturating_sub(self.replica.log_start().index.0);
-        let exceeds = |factor: u64| {
-            held >= options.snapshot_entries.saturating_mul(factor)
-                || self.log_bytes >= options.snapshot_log_bytes.saturating_mul(factor)
-        };
-        if !pressed && !exceeds(1) {
+        let start = self.replica.log_start().index;
+        let held = durable.0.saturating_sub(start.0);
+        if !pressed && held < options.snapshot_entries && self.log_bytes < options.snapshot_log_bytes {
             return settled;
         }
         let keep = match pressed {
@@ -69,12 +66,19 @@ impl Group {
             false => (options.snapshot_entries / 2).min(held / 2),
         };
         let wanted = Index(durable.0 - keep.min(durable.0));
+        let entries = u128::from(self.applied.index.0.saturating_sub(start.0).max(1));
+        let waits_for = |matched: &Index, factor: u64| {
+            let lacks = durable.0.saturating_sub(matched.0);
+            let bytes = (u128::from(self.log_bytes) * u128::from(lacks) / entries) as u64;
+            lacks < options.snapshot_entries.saturating_mul(factor)
+                && bytes < options.snapshot_log_bytes.saturating_mul(factor)
+        };
         let active = || self.replica.peers().filter(|peer| peer.active && peer.state != PeerState::Snapshot);
-        let lagging = active().map(|peer| peer.matched).min().filter(|_| !exceeds(LAGGING_FACTOR));
+        let lagging = active().map(|peer| peer.matched).filter(|matched| waits_for(matched, LAGGING_FACTOR));
         let catching_up = active().filter(|peer| self.catching_up.contains(&peer.id)).map(|peer| peer.matched);
         let sending = self.sending.values().map(|sending| sending.last.index);
-        let served = catching_up.chain(sending).min().filter(|_| !exceeds(SENDING_FACTOR));
-        let needed = lagging.into_iter().chain(served).min().unwrap_or(durable);
+        let served = catching_up.chain(sending).filter(|matched| waits_for(matched, SENDING_FACTOR));
+        let needed = lagging.chain(served).min().unwrap_or(durable);
         settled.max(wanted.min(needed))
     }
 }

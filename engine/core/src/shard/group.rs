@@ -7,9 +7,9 @@ use super::liveness::Links;
 use super::snapshots::Sending;
 use super::waiting::{Waiting, Write};
 use crate::exchange::Question;
-use crate::state_machine::{AppliedRun, ApplyEntry, ApplyRun};
+use crate::state_machine::{AppliedRun, ApplyRun};
 use raft::Replica;
-use raft::entry::{Entry, EntryKind, LogId};
+use raft::entry::{Entry, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::Message;
 use raft::ready::Ready;
@@ -386,7 +386,7 @@ impl Group {
         let from = self.handed.next();
         match self.replica.entries_in_memory(from, last, options.run_bytes_max) {
             Some(entries) => {
-                let charge = self.hand(&entries, effects);
+                let charge = self.hand(entries, effects);
                 // What did not fit the run has waited as long: it goes with the next turn of the group.
                 self.apply_due = self.handed < last;
                 charge
@@ -408,29 +408,18 @@ impl Group {
         }
         let first = entries.first().map(|first| first.index);
         assert_eq!(first, asked, "group {}: an entry is committed, not applied, and not in the journal", self.id);
-        let charge = self.hand(&entries, effects);
+        let charge = self.hand(entries, effects);
         self.apply_due = self.has_unapplied();
         charge
     }
 
-    fn hand(&mut self, entries: &[Entry], effects: &mut Effects) -> usize {
-        let mut run = ApplyRun {
-            group: self.id,
-            entries: Vec::with_capacity(entries.len()),
-            bytes: Vec::with_capacity(entries.iter().map(|entry| entry.payload.len()).sum()),
-            answer: self.waiting.wants_outcomes(),
-        };
-        for entry in entries {
+    fn hand(&mut self, entries: Vec<Entry>, effects: &mut Effects) -> usize {
+        for entry in &entries {
             assert_eq!(entry.index, self.handed.next(), "group {}: the store is fed in order", self.id);
             self.handed = entry.index;
-            let start = run.bytes.len() as u32;
-            if entry.kind != EntryKind::Noop {
-                run.bytes.extend_from_slice(&entry.payload);
-            }
-            let length = run.bytes.len() as u32 - start;
-            run.entries.push(ApplyEntry { id: entry.id(), kind: entry.kind, start, length });
         }
         let bytes = entries.iter().map(Entry::bytes).sum();
+        let run = ApplyRun { group: self.id, entries, answer: self.waiting.wants_outcomes() };
         // Entries that were cut off again count until everything has been handed over.
         let all = self.handed == self.replica.last().index;
         self.kept_back_bytes = if all { 0 } else { self.kept_back_bytes.saturating_sub(bytes) };

@@ -4,7 +4,9 @@
 //! real one, and its crash is a power cut's: batches since the last sync are lost from any point on, never
 //! one of them without those after it, as point-in-time recovery promises.
 
-use super::{AppliedRun, ApplyRun, Checksum, Hasher, MapRecord, Page, PageBuilder, Space, StoredReplica, apply_run};
+use super::{
+    AppliedRun, ApplyRun, Applying, Checksum, Hasher, MapRecord, Page, PageBuilder, Space, StoredReplica, apply_run,
+};
 use crate::sessions::{Session, SessionKey};
 use crate::snapshot::stream::{Decoder, Encoder, Kind, Record, StreamError};
 use crate::snapshot::{End, Header};
@@ -113,9 +115,10 @@ impl Model {
                 undo: &mut undo,
                 touched: &mut touched,
             };
-            let Ok(done) = apply_run(&mut space, run, before);
+            let mut done = Applying::after(before);
+            let Ok(()) = apply_run(&mut space, run, &mut done);
             group.applied = done.applied;
-            applied.push(done);
+            applied.push(done.finish(run.group));
         }
         self.unsynced.push(undo);
         applied

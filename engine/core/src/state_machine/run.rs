@@ -1,39 +1,24 @@
-//! Entries on their way to the store thread, and what comes back.
+//! Entries on their way to the store, and what comes back.
 
 use crate::command::Outcome;
 use crate::sessions::SessionKey;
-use raft::entry::{EntryKind, LogId};
+use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 
 /// Committed and durable entries of one group, in log order without a gap, to be applied together.
 ///
-/// The payloads lie one after another in `bytes`, so that a run crosses to the store thread as two vectors.
+/// Their payloads are the log's own, shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApplyRun {
     /// Which group.
     pub group: GroupId,
     /// The entries.
-    pub entries: Vec<ApplyEntry>,
-    /// Their payloads.
-    pub bytes: Vec<u8>,
+    pub entries: Vec<Entry>,
     /// Whether somebody waits for the outcomes: the leader. Followers build none.
     pub answer: bool,
 }
 
-/// One entry of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApplyEntry {
-    /// Its place in the log.
-    pub id: LogId,
-    /// What the payload is.
-    pub kind: EntryKind,
-    /// Where the payload begins in [`ApplyRun::bytes`].
-    pub start: u32,
-    /// How many bytes it has.
-    pub length: u32,
-}
-
-/// A run that is applied: visible to reads, and atomic with its sessions, but not synced.
+/// A run that is applied: visible to reads, and atomic with its sessions, but in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppliedRun {
     /// Which group.
@@ -46,23 +31,42 @@ pub struct AppliedRun {
     pub crowded: Vec<SessionKey>,
 }
 
-impl ApplyRun {
-    /// The payload of one of its entries.
-    pub fn payload(&self, entry: &ApplyEntry) -> &[u8] {
-        let start = entry.start as usize;
-        &self.bytes[start..start + entry.length as usize]
+/// How far a run is applied: what is needed from the disk may come in its middle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applying {
+    /// The last applied entry of the group.
+    pub applied: LogId,
+    /// How many entries of the run are applied.
+    pub entries: usize,
+    /// See [`AppliedRun::outcomes`].
+    pub outcomes: Vec<(Index, Outcome)>,
+    /// See [`AppliedRun::crowded`], with repetitions.
+    pub crowded: Vec<SessionKey>,
+}
+
+impl Applying {
+    /// The beginning of a run for a group that stands at `applied`.
+    pub fn after(applied: LogId) -> Applying {
+        Applying { applied, entries: 0, outcomes: Vec::new(), crowded: Vec::new() }
     }
 
+    /// The whole run of this group is applied.
+    pub fn finish(self, group: GroupId) -> AppliedRun {
+        let Applying { applied, outcomes, mut crowded, .. } = self;
+        crowded.sort_unstable();
+        crowded.dedup();
+        AppliedRun { group, applied, outcomes, crowded }
+    }
+}
+
+impl ApplyRun {
     /// What it costs in a queue or backlog, in bytes: the payloads and a fixed share per entry.
     pub fn charge(&self) -> usize {
-        self.bytes.len() + 64 * self.entries.len()
+        self.entries.iter().map(|entry| entry.payload.len() + 64).sum()
     }
 
-    /// Appends an entry and its payload; a run holds less than 4 GiB.
+    /// Appends an entry.
     pub fn push(&mut self, id: LogId, kind: EntryKind, payload: &[u8]) {
-        let start = u32::try_from(self.bytes.len()).expect("a run of less than 4 GiB");
-        let length = u32::try_from(payload.len()).expect("a payload of less than 4 GiB");
-        self.bytes.extend_from_slice(payload);
-        self.entries.push(ApplyEntry { id, kind, start, length });
+        self.entries.push(Entry { term: id.term, index: id.index, kind, payload: payload.into() });
     }
 }

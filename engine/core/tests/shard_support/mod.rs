@@ -333,7 +333,7 @@ fn nothing() -> Word {
 
 fn applied(run: &ApplyRun) -> AppliedRun {
     let commands = run.entries.iter().filter(|entry| run.answer && entry.kind == EntryKind::Command);
-    let outcomes = commands.map(|entry| (entry.id.index, Outcome::Opened { session: entry.id.index })).collect();
-    let last = run.entries.last().expect("a run has entries").id;
+    let outcomes = commands.map(|entry| (entry.index, Outcome::Opened { session: entry.index })).collect();
+    let last = run.entries.last().expect("a run has entries").id();
     AppliedRun { group: run.group, applied: last, outcomes, crowded: Vec::new() }
 }
