@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! active table    the core writes it and reads it
-//! frozen table    the store thread writes it into RocksDB; afterwards it stays, for reads, until the next one
+//! frozen tables   the store thread writes the newest into RocksDB; afterwards it stays a while, for reads
 //! RocksDB         everything before
 //! ```
 //!
@@ -13,8 +13,11 @@ use super::hashing::Seed;
 use super::table::Table;
 use super::{Store, StoreError, keys};
 use rocksdb::ErrorKind;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+/// Frozen tables that are kept, at the most: a read looks into each of them.
+const TABLES_MAX: usize = 3;
 
 /// What the disk said of places that memory did not know.
 pub type Found = HashMap<Vec<u8>, Option<Vec<u8>>>;
@@ -50,14 +53,16 @@ pub struct Front {
     pub store: Store,
     seed: Seed,
     active: Table,
-    frozen: Option<Arc<Table>>,
+    /// The newest first.
+    frozen: VecDeque<Arc<Table>>,
+    /// The newest of them is on its way.
     in_flight: bool,
 }
 
 impl Front {
     /// Nothing before the store.
     pub fn new(store: Store) -> Front {
-        Front { store, seed: Seed::random(), active: Table::default(), frozen: None, in_flight: false }
+        Front { store, seed: Seed::random(), active: Table::default(), frozen: VecDeque::new(), in_flight: false }
     }
 
     /// Sets what a place holds.
@@ -70,8 +75,11 @@ impl Front {
         let hash = self.seed.hash(place);
         // Nobody but the core writes below a generation that is in force. The records beside are also written when a snapshot is
         // installed: of them RocksDB has the newest as soon as it has this table.
-        let current = self.frozen.as_ref().filter(|_| self.in_flight || keys::is_of_generation(place));
-        let frozen = || current.and_then(|frozen| frozen.get(hash, place));
+        let current = match keys::is_of_generation(place) {
+            true => self.frozen.len(),
+            false => usize::from(self.in_flight),
+        };
+        let frozen = || self.frozen.iter().take(current).find_map(|frozen| frozen.get(hash, place));
         if let Some(value) = self.active.get(hash, place).or_else(frozen) {
             return Ok(take(value));
         }
@@ -103,7 +111,7 @@ impl Front {
 
     /// Memory of all of it, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.active.memory_bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.memory_bytes())
+        self.active.memory_bytes() + self.frozen.iter().map(|frozen| frozen.memory_bytes()).sum::<usize>()
     }
 
     /// Freezes what has been set; `None` if that is nothing. One at a time.
@@ -114,7 +122,12 @@ impl Front {
         }
         let table = Arc::new(std::mem::take(&mut self.active));
         self.in_flight = true;
-        self.frozen = Some(table.clone());
+        self.frozen.push_front(table.clone());
+        // The oldest goes first: what it holds may be of yesterday.
+        let kept = |front: &Front| front.frozen.iter().skip(1).map(|table| table.memory_bytes()).sum::<usize>();
+        while self.frozen.len() > TABLES_MAX || kept(self) > self.store.shared.table_bytes {
+            self.frozen.pop_back();
+        }
         Some(WriteBack { table })
     }
 
