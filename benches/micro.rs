@@ -74,6 +74,19 @@ fn store(c: &mut Criterion) {
             b.iter(|| applying.apply(puts));
         });
     }
+    drop(group);
+    let mut group = c.benchmark_group("store/write back");
+    for puts in [2_048, 20_480] {
+        let mut applying = None;
+        group.throughput(Throughput::Elements(puts as u64));
+        group.bench_function(BenchmarkId::new("puts, applied before", puts), |b| {
+            let applying = applying.get_or_insert_with(Applying::new);
+            b.iter(|| {
+                applying.apply(puts);
+                applying.write_back();
+            });
+        });
+    }
 }
 
 fn config() -> Criterion {

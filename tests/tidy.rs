@@ -56,6 +56,7 @@ const SHARED: &[(&str, &str)] = &[
         "engine/src/store/front.rs",
         "the store thread writes back a table that nobody changes any more and the core still reads",
     ),
+    ("engine/src/store/write_back.rs", "as front.rs"),
     ("engine/src/store/mod.rs", "RocksDB is shared by three threads of one core"),
 ];
 

@@ -252,6 +252,33 @@ fn a_group_that_lacks_what_is_on_the_disk_waits_alone_and_asks_once() {
 }
 
 #[test]
+fn what_the_disk_said_is_forgotten_when_a_run_has_to_wait_again() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1, 2]);
+    // Between others, as opening reads the first block and the last.
+    let middle = &[0, 0, 1, 44, 1];
+    let (mut client, meanwhile) = (pair.client(1, 1), pair.client(2, 2));
+    pair.commands(1, &[client.next(put(middle, b"old"))]);
+    // More keys than are asked for at once, in many blocks, so that the run waits several times.
+    let keys: Vec<[u8; 4]> = (0..600u32).map(u32::to_be_bytes).collect();
+    let puts: Vec<_> = keys.iter().map(|key| client.next(put(key, &[7; 1000]))).collect();
+    pair.commands(1, &puts);
+    let mut pair = pair.reopen(directory.path());
+    pair.meanwhile = Some(meanwhile);
+    let mut commands = vec![client.next(swap(middle, Some(b"old"), Some(b"new")))];
+    commands.extend(keys.iter().map(|key| client.next(put_old(key, b"y"))));
+    commands.push(client.next(swap(middle, Some(b"old"), Some(b"twice"))));
+    commands.push(client.next(put_old(middle, b"last")));
+    let outcomes = pair.commands(1, &commands);
+    assert!(pair.lacked >= 2, "{}", pair.lacked);
+    assert_eq!(
+        outcomes[601..],
+        [Outcome::Mismatch { current: Some(b"new".to_vec()) }, Outcome::Old(Some(b"new".to_vec()))]
+    );
+    pair.compare();
+}
+
+#[test]
 fn reads_see_what_is_being_written_back_and_what_comes_after() {
     let directory = tempdir().unwrap();
     let mut pair = Pair::new(directory.path(), &[1]);

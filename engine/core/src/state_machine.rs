@@ -90,14 +90,24 @@ pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, done: &mut 
     Ok(())
 }
 
-/// Calls `take` with every key whose value decides what the entries of a run from number `from` on do.
-pub fn keys_read<'a>(run: &'a ApplyRun, from: usize, mut take: impl FnMut(&'a [u8])) {
+/// What an entry reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryRead<'a> {
+    /// The session of its client.
+    Session(SessionKey),
+    /// A key whose value decides what it does.
+    Key(&'a [u8]),
+}
+
+/// Calls `take` with what the entries of a run from number `from` on read, but for what is rare.
+pub fn reads_of<'a>(run: &'a ApplyRun, from: usize, mut take: impl FnMut(EntryRead<'a>)) {
     for entry in run.entries.iter().skip(from).filter(|entry| entry.kind == EntryKind::Command) {
         let Ok(command) = command::access(&entry.payload) else { continue };
+        take(EntryRead::Session(SessionKey { client: command.client(), origin: command.session().group }));
         match &command.operation {
             ArchivedOperation::Put { key, return_old: true, .. }
             | ArchivedOperation::Delete { key, return_old: true }
-            | ArchivedOperation::CompareAndSwap { key, .. } => take(key),
+            | ArchivedOperation::CompareAndSwap { key, .. } => take(EntryRead::Key(key)),
             _ => {}
         }
     }

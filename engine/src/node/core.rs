@@ -15,8 +15,8 @@ use super::runtime;
 use super::runtime::bell::{Bell, Slot};
 use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
-use super::store_threads::{Read, Write};
-use super::storing::{Storing, Urgency};
+use super::store_threads::Read;
+use super::storing::{Helpers, Storing, Urgency};
 use super::{NodeError, NodeFacts, held, journal_task};
 use crate::store::{Cached, Done, Store};
 use config::Settings;
@@ -65,10 +65,8 @@ pub struct Parts {
     pub inbox: Inbox<ToCore>,
     /// The store.
     pub store: Store,
-    /// The store's writer.
-    pub writer: Sender<Write>,
-    /// The store's reader.
-    pub reader: Sender<Read>,
+    /// The store's threads.
+    pub helpers: Helpers,
     /// The thread that writes the journal.
     pub disk: Sender<Batch>,
     /// The helper that makes segments.
@@ -165,7 +163,7 @@ impl Core {
             ),
             sends: Sends::default(),
             receiving: None,
-            storing: Storing::new(parts.index, parts.store.clone(), parts.writer, parts.reader),
+            storing: Storing::new(parts.index, parts.store.clone(), parts.helpers),
         };
         let core = Core {
             index: parts.index,

@@ -55,6 +55,7 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use storing::Helpers;
 
 /// Ticks of the Raft clock in one election timeout.
 const ELECTION_TICKS: u32 = 20;
@@ -198,7 +199,7 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
     let mut writers = Vec::new();
     for (index, inbox) in (0..shards).zip(inboxes) {
         let (parts, writer) = prepare(facts, directory, index, &mesh, inbox, stored.clone())?;
-        writers.push((parts.writer.clone(), writer));
+        writers.push((parts.helpers.writer.clone(), writer));
         threads.push(start_core(parts, made.clone(), created)?);
     }
     drop((made, stored));
@@ -264,6 +265,8 @@ fn prepare(
     let start = |error| NodeError::Start { what: format!("the helpers of core {index}"), error };
     let (writer, thread) = store_threads::start_writer(index, store.clone(), mesh.clone(), maps).map_err(start)?;
     let reader = store_threads::start_reader(index, store.clone(), mesh.clone()).map_err(start)?;
+    let fetcher = store_threads::start_fetcher(index, store.clone(), mesh.clone()).map_err(start)?;
+    let helpers = Helpers { writer, reader, fetcher };
     let bytes = settings.journal.segment;
     let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, mesh.clone()).map_err(start)?;
     let direct_io = settings.journal.direct_io && journal_files::direct_io_works(&journal_directory);
@@ -276,7 +279,7 @@ fn prepare(
     let disk = journal_disk::start(index, journal_directory.clone(), direct_io, mesh.clone()).map_err(start)?;
     let past = journal_past::start(index, journal_directory.clone(), direct_io).map_err(start)?;
     let (facts, mesh) = (facts.clone(), mesh.clone());
-    let parts = Parts { index, facts, mesh, inbox, store, writer, reader, disk, spares, past, journal_directory };
+    let parts = Parts { index, facts, mesh, inbox, store, helpers, disk, spares, past, journal_directory };
     Ok((parts, thread))
 }
 

@@ -1,6 +1,7 @@
-//! The two helper threads a core has for its store: the only one that writes RocksDB, and a reader for what is not in memory.
+//! The helper threads a core has for its store: the only one that writes RocksDB, and two readers for what is not in memory,
+//! one for clients and snapshots, one for entries that wait to be applied.
 //!
-//! Both are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
+//! All are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
 
 use super::mesh::{Mesh, ToCore};
@@ -11,7 +12,7 @@ use engine_core::placement::map::MAP_GROUP;
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Query, Ticket};
 use engine_core::state_machine::MapRecord;
-use net::response::Response;
+use net::response::{Refusal, Response};
 use raft::entry::LogId;
 use raft::ids::GroupId;
 use std::collections::BTreeMap;
@@ -59,8 +60,6 @@ pub enum Read {
         /// What.
         query: Query,
     },
-    /// What an entry must know before it can be applied.
-    Fetch(Lack),
     /// Take a snapshot of a group, to be read from its beginning.
     SnapshotOpen {
         /// Its number.
@@ -177,11 +176,6 @@ pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Re
             let (ticket, response) = match read {
                 Read::Query { ticket, group, query } => (ticket, answer(&store, group, &query)),
                 Read::Checksum { ticket, group } => (ticket, checksum(&store, group)),
-                Read::Fetch(lack) => {
-                    let fetched = store.fetch(lack).unwrap_or_else(|error| fail(core, &store, &error));
-                    mesh.send(core, ToCore::Fetched(fetched));
-                    continue;
-                }
                 Read::SnapshotOpen { id, group } => {
                     let found = match store.snapshot(group) {
                         Ok(reader) => {
@@ -214,6 +208,18 @@ pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Re
     Ok(sender)
 }
 
+/// Starts the thread of core `core` that fetches what entries must know. It ends when every sender is gone.
+pub fn start_fetcher(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Lack>> {
+    // One item for each group that stands still.
+    let (sender, _) = queue::helper(format!("fetcher-{core}"), move |work: Work<Lack>| {
+        while let Some(lack) = work.receive() {
+            let fetched = store.fetch(lack).unwrap_or_else(|error| fail(core, &store, &error));
+            mesh.send(core, ToCore::Fetched(fetched));
+        }
+    })?;
+    Ok(sender)
+}
+
 fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, StoreError> {
     Ok(match query {
         Query::Get { key } => Response::Value(store.get(group, key)?),
@@ -225,6 +231,10 @@ fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, Stor
 }
 
 fn checksum(store: &Store, group: GroupId) -> Result<Response, StoreError> {
-    let sum = store.checksum(group)?;
+    let sum = match store.checksum(group) {
+        // Its log was lost with its store: it has nothing to be compared.
+        Err(StoreError::NoReplica { .. }) => return Ok(Response::Refused(Refusal::NotOwner { epoch: 0 })),
+        sum => sum?,
+    };
     Ok(Response::Checksum { applied: sum.applied.index.0, entries: sum.entries, hash: sum.hash })
 }

@@ -3,20 +3,22 @@
 //! Nothing here waits for the disk. What an entry must know and memory does not is a [`Lack`]: its group stands still until
 //! [`Store::fetch`] has been asked on a thread that may wait, the others go on.
 
-use super::front::{Found, Front, Stop, WriteBack};
+use super::front::{Found, Front, Stop};
+use super::lack::{Fetched, Lack};
 use super::records::{Applied, Replica};
 use super::replicas::decode_applied;
-use super::sessions::{self, SessionCache};
+use super::sessions::SessionCache;
 use super::space::{FrontSpace, GroupState};
+use super::write_back::WriteBack;
 use super::{Cached, Store, StoreError, keys};
 use engine_core::sessions::SessionKey;
-use engine_core::state_machine::{AppliedRun, ApplyRun, Applying, apply_run, keys_read};
+use engine_core::state_machine::{AppliedRun, ApplyRun, Applying, EntryRead, apply_run, reads_of};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 use std::collections::{BTreeMap, VecDeque};
 
-/// So many keys of a run are asked for at once when the disk is needed.
-const KEYS_ASKED_MAX: usize = 256;
+/// So much of what a run reads is asked for at once when the disk is needed.
+const PLACES_ASKED_MAX: usize = 256;
 
 /// See the module. There is one per store.
 pub struct Applier {
@@ -47,24 +49,6 @@ struct Stalled {
     done: Applying,
     found: Found,
     uses: Option<Vec<(Index, SessionKey)>>,
-}
-
-/// What only the disk can tell, before a group goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lack {
-    /// What these places hold.
-    Places(GroupId, Vec<Vec<u8>>),
-    /// Which sessions the group has. To be asked when everything it has applied is written back.
-    Sessions(GroupId),
-}
-
-/// What the disk says of a [`Lack`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// What places hold.
-    Places(GroupId, Vec<(Vec<u8>, Option<Vec<u8>>)>),
-    /// The last use of each session.
-    Sessions(GroupId, Vec<(Index, SessionKey)>),
 }
 
 /// Runs that are applied, each with what it was charged for.
@@ -210,7 +194,6 @@ impl Applier {
                     let next = Applying::after(at.done.applied);
                     let applied = std::mem::replace(&mut at.done, next);
                     done.push((applied.finish(run.group), run.charge()));
-                    at.found.clear();
                     continue;
                 }
                 Err(Stop::Failed(error)) => {
@@ -221,6 +204,9 @@ impl Applier {
                 Err(Stop::Place(place)) => Lack::Places(run.group, self.all_lacking(run, &at.done, place)),
             };
             self.lacks.push(lack);
+            // What the disk said before was right until the group wrote again: by the time it goes on, a table with something newer
+            // may have come and gone.
+            at.found.clear();
             self.stalled.insert(run.group, at);
             return Ok(());
         }
@@ -252,19 +238,22 @@ impl Applier {
         result
     }
 
-    /// `place`, and those of the keys which the rest of the run reads that memory does not know either.
+    /// `place`, and those places that the rest of the run reads and memory does not know either.
     fn all_lacking(&self, run: &ApplyRun, done: &Applying, place: Vec<u8>) -> Vec<Vec<u8>> {
         let generation = self.groups[&run.group].state.generation;
         let mut places = vec![place];
-        keys_read(run, done.entries, |key| {
-            if places.len() < KEYS_ASKED_MAX {
-                let known = |place: &[u8]| self.front.with(place, &Found::new(), |_| ());
-                if let Err(Stop::Place(place)) = keys::with_data(generation, key, known)
-                    && !places.contains(&place)
-                {
-                    places.push(place);
-                }
+        let mut ask = |place: &[u8]| {
+            if places.len() < PLACES_ASKED_MAX
+                && let Err(Stop::Place(place)) = self.front.with(place, &Found::new(), |_| ())
+                && !places.contains(&place)
+            {
+                places.push(place);
             }
+        };
+        reads_of(run, done.entries, |read| match read {
+            EntryRead::Key(key) => keys::with_data(generation, key, &mut ask),
+            EntryRead::Session(key) if self.sessions.holds(generation, key) => {}
+            EntryRead::Session(key) => ask(&keys::session(generation, key)),
         });
         places
     }
@@ -282,38 +271,5 @@ impl Applier {
             self.moved.retain(|moved| *moved != group);
         }
         Ok(&self.groups[&group])
-    }
-}
-
-impl Store {
-    /// Writes a frozen table into RocksDB, all or nothing; returns how many keys it held. Visible to all reads when it returns; not
-    /// synced. May wait for the disk.
-    pub fn write_back(&self, back: &WriteBack) -> Result<u64, StoreError> {
-        let mut batch = rocksdb::WriteBatch::with_capacity_bytes(back.table.memory_bytes());
-        let records = back.table.sorted();
-        // In the order of keys, neighbours find their places in the memtable along the same path.
-        for (place, value) in &records {
-            match value {
-                Some(value) => batch.put(place, value),
-                None => batch.delete(place),
-            }
-        }
-        self.shared.db.write(batch).map_err(StoreError::of("write applied entries"))?;
-        Ok(records.len() as u64)
-    }
-
-    /// What a group lacks. May wait for the disk.
-    pub fn fetch(&self, lack: Lack) -> Result<Fetched, StoreError> {
-        let db = &self.shared.db;
-        Ok(match lack {
-            Lack::Places(group, places) => {
-                let read = |place: Vec<u8>| {
-                    let value = db.get(&place).map_err(StoreError::of("read what an entry must know"))?;
-                    Ok((place, value))
-                };
-                Fetched::Places(group, places.into_iter().map(read).collect::<Result<_, StoreError>>()?)
-            }
-            Lack::Sessions(group) => Fetched::Sessions(group, sessions::uses(db, self.generation(group)?)?),
-        })
     }
 }

@@ -11,6 +11,7 @@
 
 use super::hashing::Seed;
 use super::table::Table;
+use super::write_back::WriteBack;
 use super::{Store, StoreError, keys};
 use rocksdb::ErrorKind;
 use std::collections::{HashMap, VecDeque};
@@ -37,14 +38,6 @@ impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Stop {
         Stop::Failed(error)
     }
-}
-
-/// A table on its way into RocksDB.
-///
-/// The core reads it meanwhile; nobody writes it.
-#[derive(Debug)]
-pub struct WriteBack {
-    pub(super) table: Arc<Table>,
 }
 
 /// See the module.

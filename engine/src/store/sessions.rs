@@ -17,7 +17,7 @@ pub struct SessionCache {
     sessions: HashMap<Place, Cached, Seed>,
     /// What has changed since the last table was frozen.
     changed: Vec<Place>,
-    /// About what `sessions` takes, but for what has grown since the last table was frozen.
+    /// About what `sessions` takes.
     bytes: usize,
     scratch: Vec<u8>,
 }
@@ -56,16 +56,25 @@ impl SessionCache {
                 let session = front.with(&keys::session(generation, key), found, decode)?;
                 let session = session.map_err(|error| StoreError::corrupt("read a session", error))?;
                 let Some(session) = session else { return Ok(None) };
-                let bytes = session.memory_bytes() + size_of::<Cached>();
-                self.bytes += bytes;
-                vacant.insert(Cached { session: Some(session), changed: false, bytes })
+                vacant.insert(Cached { session: Some(session), changed: false, bytes: 0 })
             }
         };
-        if cached.session.is_some() && !cached.changed {
-            cached.changed = true;
-            self.changed.push(place);
+        if let Some(session) = &cached.session {
+            // What it has grown by since it was looked at last.
+            let bytes = session.memory_bytes() + size_of::<Cached>();
+            self.bytes += bytes.saturating_sub(cached.bytes);
+            cached.bytes = cached.bytes.max(bytes);
+            if !cached.changed {
+                cached.changed = true;
+                self.changed.push(place);
+            }
         }
         Ok(cached.session.as_mut())
+    }
+
+    /// Whether it is known without asking anybody if this session is there.
+    pub fn holds(&self, generation: u64, key: SessionKey) -> bool {
+        self.sessions.contains_key(&(generation, key))
     }
 
     /// Adds a session that is not there.

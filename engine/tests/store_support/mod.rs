@@ -36,6 +36,8 @@ pub struct Pair {
     pub written: Vec<(usize, Vec<StoredReplica>)>,
     /// How often an entry had to wait for the disk.
     pub lacked: usize,
+    /// A client of group 2 that has several tables written back whenever an entry waits for the disk.
+    pub meanwhile: Option<Client>,
 }
 
 impl Pair {
@@ -53,7 +55,7 @@ impl Pair {
     /// A store and its model.
     pub fn of(store: Store, model: Model) -> Pair {
         let (applier, installer) = (store.applier().expect("an applier"), store.installer());
-        Pair { store, applier, installer, model, lazy: false, written: Vec::new(), lacked: 0 }
+        Pair { store, applier, installer, model, lazy: false, written: Vec::new(), lacked: 0, meanwhile: None }
     }
 
     /// The store of another directory, or of the same after it was closed, beside the model as it is.
@@ -101,6 +103,12 @@ impl Pair {
             assert!(full || !lacks.is_empty(), "runs wait for nothing");
             for lack in lacks {
                 self.lacked += 1;
+                if let Some(mut client) = self.meanwhile.take() {
+                    for round in 0..5u8 {
+                        self.commands(2, &[client.next(put(b"meanwhile", &[round]))]);
+                    }
+                    self.meanwhile = Some(client);
+                }
                 if matches!(lack, Lack::Sessions(_)) {
                     self.write_back();
                 }

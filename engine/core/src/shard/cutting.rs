@@ -68,7 +68,8 @@ impl Group {
         let wanted = Index(durable.0 - keep.min(durable.0));
         let entries = u128::from(self.applied.index.0.saturating_sub(start.0).max(1));
         let waits_for = |matched: &Index, factor: u64| {
-            let lacks = durable.0.saturating_sub(matched.0);
+            // Of one that has not answered yet nobody knows: it may lack everything from the start of the log.
+            let lacks = durable.0.saturating_sub(matched.0.max(start.0));
             let bytes = (u128::from(self.log_bytes) * u128::from(lacks) / entries) as u64;
             lacks < options.snapshot_entries.saturating_mul(factor)
                 && bytes < options.snapshot_log_bytes.saturating_mul(factor)
