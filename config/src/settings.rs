@@ -119,7 +119,7 @@ pub struct Store {
     /// Memory for blocks read from disk.
     #[serde(with = "units::bytes")]
     pub block_cache: u64,
-    /// Memory for entries not yet in a table file.
+    /// Memory for entries not yet in a table file: of each of the tables that a core fills and writes back, and of RocksDB's.
     #[serde(with = "units::bytes")]
     pub write_buffer: u64,
     /// How long RocksDB keeps logs it no longer needs.

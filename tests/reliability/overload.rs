@@ -14,7 +14,7 @@ use crate::{PATIENCE, assert_replicas_agree, is_long, on_cluster, repeat, settin
 const CORE_BYTES: u64 = 16 << 20;
 /// Entries of one group that are not committed, and what one connection may keep.
 const GROUP_BYTES: u64 = 4 << 20;
-/// All of that for four groups and two peers, the caches of these nodes, and what RocksDB makes of a memtable on its way out.
+/// All of that for four groups and two peers, the caches of these nodes, and the tables of their stores.
 const GROWTH_MAX: u64 = 2 * CORE_BYTES + 5 * GROUP_BYTES + 2 * CORE_BYTES + 64 * (1 << 20);
 /// What is left of the pace while four times as much is asked for, at full length: a gate passes on busy machines, too.
 const GOODPUT: f64 = 0.8;

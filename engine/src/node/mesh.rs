@@ -1,8 +1,8 @@
 //! What reaches a core from other threads: one inbox each, emptied by one task.
 //!
 //! The inbox has no limit of its own because every sender has one: the front hands over at most
-//! `limits.connections` sockets, the store thread answers at most what `limits.apply_bytes` let through, the journal's
-//! thread one batch, reads and forwarded requests are bounded by the requests a connection may have in flight.
+//! `limits.connections` sockets, the store's threads answer for one table, one sync and one lack of each group, the journal's
+//! thread for one batch, reads and forwarded requests are bounded by the requests a connection may have in flight.
 
 use super::metrics::CoreMetrics;
 use super::queue::{self, Inbox, Sender};

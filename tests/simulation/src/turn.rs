@@ -1,6 +1,7 @@
 //! The rim of a core, as `engine::node` has it: the end of a turn, the journal's task and the store's thread.
 //!
-//! The order of what is done here is the order there. Where the rim awaits, time passes and something is planned.
+//! The order of what is done here is the order there. Where the rim awaits, time passes and something is planned. The engine's core
+//! applies in its turn what memory knows enough of, and later what needs the disk: here everything comes later.
 
 use crate::happening::{Happening, Inside, Place};
 use crate::node::{StoreBusy, StoreWork};
