@@ -131,11 +131,6 @@ impl Applier {
         self.stalled.contains_key(&group) || self.held.iter().any(|run| run.group == group)
     }
 
-    /// Whether RocksDB has everything that is applied.
-    pub fn is_clean(&self) -> bool {
-        self.moved.is_empty() && self.front.is_clean()
-    }
-
     /// Whether a table is on its way into RocksDB.
     pub fn in_flight(&self) -> bool {
         self.front.in_flight()

@@ -87,11 +87,6 @@ impl Front {
         }
     }
 
-    /// Whether nothing is to be written back, nor being written back.
-    pub fn is_clean(&self) -> bool {
-        self.active.is_empty() && !self.in_flight
-    }
-
     /// Whether a table is on its way into RocksDB.
     pub fn in_flight(&self) -> bool {
         self.in_flight

@@ -57,7 +57,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A handle to the RocksDB of one core. Cloning it shares the database.
 ///
-/// The `Arc`, the `RwLock` and the `Mutex` are the only ones of this room. RocksDB is made to be shared by threads, and
+/// The `RwLock` and the `Mutex` are the only ones of this room, and the `Arc` is, but for that of a frozen table. RocksDB is made to be shared by threads, and
 /// three of one core need it. The `RwLock` guards the small map of generations, which changes when a replica is
 /// created or a snapshot has come in; otherwise it is only read, for nanoseconds, and nobody waits inside. The `Mutex`
 /// lets one replica be created at a time; no read and no apply takes it.

@@ -18,7 +18,7 @@ pub struct Options {
     pub write_buffer_bytes: usize,
     /// How many memtables may exist before writes wait for flushes.
     pub write_buffers_max: u32,
-    /// Memory for the sessions in use, in bytes, beyond those of the batch being applied. The default holds tens of
+    /// Memory for the sessions in use, in bytes, and as much again for what has changed since a table was frozen. The default holds tens of
     /// thousands of idle clients, or some dozens of the most careless.
     pub session_cache_bytes: usize,
     /// How many flushes and compactions may run at once. The threads are shared by all stores of the process.

@@ -262,7 +262,7 @@ impl Group {
     }
 
     /// While no request waits for the store, entries go there some at a time, after a few ticks at the latest, as a
-    /// large batch costs it much less than many small ones: each group of a batch costs two more records.
+    /// large run costs it less than many small ones.
     fn keeps_back(&self, options: &Options) -> bool {
         let entries = self.replica.applicable().0 - self.handed.0;
         let few = entries < RUN_ENTRIES && self.kept_back_bytes < options.run_bytes_max;
