@@ -135,7 +135,8 @@ impl Leader {
         self.inbox.push_back(Event::Tick);
         self.beats += 1;
         for node in [1, 2] {
-            let word = Word::Beat(Beat { start: 100 + u64::from(node), sequence: self.beats, given_up: 0 });
+            let word =
+                Word::Beat(Beat { start: 100 + u64::from(node), sequence: self.beats, given_up: 0, leaving: false });
             self.inbox.push_back(Event::Word { from: (node, 0), word });
         }
         self.settle();

@@ -29,7 +29,7 @@ fn a_group_that_sleeps_and_wakes_in_one_turn_has_not_lived_through_all_former_ti
     let beat = || Body::Heartbeat { commit: Index(0), round: 0, settled: Index(0) };
     for sequence in 1..=40 {
         shard.handle(Event::Tick, &mut effects);
-        let beat_of_core = Word::Beat(Beat { start: 7, sequence, given_up: 0 });
+        let beat_of_core = Word::Beat(Beat { start: 7, sequence, given_up: 0, leaving: false });
         shard.handle(Event::Word { from: (1, 0), word: beat_of_core }, &mut effects);
         tell(&mut shard, &mut effects, leader, Term(2), beat());
         synced(&mut shard, &mut effects);

@@ -149,6 +149,12 @@ impl Replica {
         Ok(())
     }
 
+    /// `to` will not lead: if leadership is on its way there, this replica leads on.
+    pub fn call_off_transfer(&mut self, to: ReplicaId) {
+        let State::Leader(leader) = &mut self.state else { return };
+        leader.transfer.take_if(|transfer| transfer.to == to);
+    }
+
     pub(crate) fn hand_over_if_ready(&mut self, ready: &mut Ready) {
         let last = self.log.last().index;
         let State::Leader(leader) = &mut self.state else { return };

@@ -146,6 +146,7 @@ impl Replica {
         // From now on it is asked last. An answer of it that was no quorum yet is asked for again.
         progress.round = 0;
         leader.ask_again = true;
+        self.call_off_transfer(peer);
     }
 }
 

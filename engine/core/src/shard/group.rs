@@ -435,15 +435,23 @@ impl Group {
         self.waiting.applied(self.id, run, effects);
     }
 
-    /// The voter that lacks least of those heard of lately, if this replica leads.
-    pub(super) fn successor(&self) -> Option<ReplicaId> {
+    /// The voter that lacks least of those heard of lately on nodes that stay, if this replica leads.
+    pub(super) fn successor(&self, links: &Links) -> Option<ReplicaId> {
         let fit = self.replica.peers().filter(|peer| peer.active && !peer.learner && !peer.hollow);
-        fit.max_by_key(|peer| peer.matched).map(|peer| peer.id)
+        let stays = fit.filter(|peer| links.may_lead(self.id, peer.id.node()));
+        stays.max_by_key(|peer| peer.matched).map(|peer| peer.id)
+    }
+
+    /// A core of `node` is about to end: leadership on its way there stays here.
+    pub(super) fn peer_leaves(&mut self, node: u16) {
+        if let Some(to) = self.replica.transferring_to().filter(|to| to.node() == node) {
+            self.replica.call_off_transfer(to);
+        }
     }
 
     /// Moves leadership to the voter that lacks least.
-    pub(super) fn hand_over(&mut self) {
-        if let Some(successor) = self.successor() {
+    pub(super) fn hand_over(&mut self, links: &Links) {
+        if let Some(successor) = self.successor(links) {
             // One transfer at a time; a later tick asks again if this one gives up.
             let _ = self.replica.transfer_leadership(successor, &mut self.ready);
         }

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(super) struct Links {
     start: u64,
+    /// Beats said so far.
+    said: u64,
     /// Ticks of silence after which a core is given up.
     patience: u64,
     /// How many shards each node has.
@@ -50,7 +52,7 @@ impl Links {
         groups: impl Iterator<Item = GroupId>,
     ) -> Links {
         let shards = map.nodes.iter().map(|node| node.shards).collect();
-        let mut links = Links { start, patience, shards, links: BTreeMap::new() };
+        let mut links = Links { start, said: 0, patience, shards, links: BTreeMap::new() };
         for group in groups {
             let members = map.group(group).into_iter().flat_map(|entry| &entry.replicas);
             for other in members.map(|replica| replica.node()).filter(|other| *other != node) {
@@ -63,9 +65,10 @@ impl Links {
     }
 
     /// Says that this core lives, to everybody who may rest on it.
-    pub(super) fn say(&self, tick: u64, effects: &mut Effects) {
+    pub(super) fn say(&mut self, leaving: bool, effects: &mut Effects) {
+        self.said += 1;
         for (to, link) in &self.links {
-            let beat = Beat { start: self.start, sequence: tick, given_up: link.given_up };
+            let beat = Beat { start: self.start, sequence: self.said, given_up: link.given_up, leaving };
             effects.words.push((*to, Word::Beat(beat)));
         }
     }
@@ -101,6 +104,12 @@ impl Links {
     /// Whether the core that holds `group` on `node` is believed to live.
     pub(super) fn is_up(&self, group: GroupId, node: u16) -> bool {
         self.link(group, node).is_some_and(|link| link.up)
+    }
+
+    /// Whether leadership of `group` may go to `node`: its core lives, and does not say that it is about to end.
+    pub(super) fn may_lead(&self, group: GroupId, node: u16) -> bool {
+        let stays = |link: &Link| link.up && !link.newest.is_some_and(|beat| beat.leaving);
+        self.link(group, node).is_some_and(stays)
     }
 
     /// Whether any core of `node` is believed to live.
@@ -139,16 +148,16 @@ mod tests {
 
     fn links() -> Links {
         let link = |node| ((node, 0), Link::default());
-        Links { start: 7, patience: 5, shards: vec![1, 1, 1], links: [link(1), link(2)].into() }
+        Links { start: 7, said: 0, patience: 5, shards: vec![1, 1, 1], links: [link(1), link(2)].into() }
     }
 
     fn beat(start: u64, sequence: u64, given_up: u64) -> Beat {
-        Beat { start, sequence, given_up }
+        Beat { start, sequence, given_up, leaving: false }
     }
 
-    fn said(links: &Links, tick: u64) -> Vec<Beat> {
+    fn said(links: &mut Links) -> Vec<Beat> {
         let mut effects = Effects::default();
-        links.say(tick, &mut effects);
+        links.say(false, &mut effects);
         let beat = |(_, word)| match word {
             Word::Beat(beat) => beat,
             other => panic!("{other:?}"),
@@ -175,13 +184,13 @@ mod tests {
     fn whoever_was_given_up_is_told_and_wakes_what_rests_on_the_teller() {
         let (mut one, mut other) = (links(), links());
         one.heard(PEER, beat(1, 1, 0), 1);
-        other.heard(PEER, said(&one, 1)[0], 1);
+        other.heard(PEER, said(&mut one)[0], 1);
         one.silent(6);
-        assert!(other.heard(PEER, said(&one, 6)[0], 6));
-        assert!(!other.heard(PEER, said(&one, 7)[0], 7));
+        assert!(other.heard(PEER, said(&mut one)[0], 6));
+        assert!(!other.heard(PEER, said(&mut one)[0], 7));
         one.heard(PEER, beat(1, 2, 0), 7);
         one.lost(PEER.0);
-        assert!(other.heard(PEER, said(&one, 8)[0], 8));
+        assert!(other.heard(PEER, said(&mut one)[0], 8));
     }
 
     #[test]
@@ -199,6 +208,6 @@ mod tests {
         let mut links = links();
         assert!(!links.heard((9, 0), beat(1, 1, 0), 1));
         assert!(!links.is_up(GROUP, 9));
-        assert_eq!(said(&links, 1).len(), 2);
+        assert_eq!(said(&mut links).len(), 2);
     }
 }

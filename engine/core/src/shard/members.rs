@@ -142,9 +142,9 @@ impl Group {
     }
 
     /// Gives leadership back to the replica that placement prefers, when that is up to date.
-    /// A core that does not claim to live gets nothing: its disk may be stuck.
+    /// A core that does not claim to live gets nothing, its disk may be stuck, and neither does one that is about to end.
     pub(super) fn return_to_preferred(&mut self, links: &Links) {
-        let up = links.is_up(self.id, self.preferred.node());
+        let up = links.may_lead(self.id, self.preferred.node());
         if !self.leads() || self.preferred == self.replica.id() || !up {
             return;
         }

@@ -39,6 +39,7 @@ use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::ready::Ready;
 use raft::replica::Persisted;
+use raft::replica::Role;
 use rounds::Rounds;
 use snapshots::Slot;
 use std::collections::{BTreeSet, VecDeque};
@@ -236,6 +237,7 @@ impl Shard {
             Event::Petition(petition) => self.petition(petition),
             Event::Drain => {
                 self.draining = true;
+                self.links.say(true, effects);
                 self.hand_over();
             }
             Event::DiskFull(full) => {
@@ -348,9 +350,10 @@ impl Shard {
         self.groups.values().filter(|group| group.leads()).count()
     }
 
-    /// How many groups this core leads that somebody else could lead: a voter was heard of lately.
+    /// How many groups this core leads that somebody else could lead, as a voter was heard of lately, or is about to lead.
     pub fn to_hand_over(&self) -> usize {
-        self.groups.values().filter(|group| group.successor().is_some()).count()
+        let stands = |group: &Group| group.replica.role() == Role::Candidate;
+        self.groups.values().filter(|group| stands(group) || group.successor(&self.links).is_some()).count()
     }
 
     /// Whether the store of every group has what is committed, but for the little that is kept back for a moment.
@@ -383,7 +386,7 @@ impl Shard {
     }
 
     fn message(&mut self, id: GroupId, message: Message) {
-        // A node that is leaving takes no leadership back, and a full disk no commands; beats keep it in the group. What a
+        // A node that is leaving takes no leadership (its beats say so), and a full disk no commands; beats keep it in the group. What a
         // new leader begins its term with is small and goes into the reserve: without it nobody could read.
         if self.draining && matches!(message.body, Body::TimeoutNow) {
             return;
@@ -428,7 +431,8 @@ impl Shard {
     fn hand_over(&mut self) {
         let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| group.leads()).map(|(id, _)| *id).collect();
         for id in ids {
-            self.stir(id).expect("it was listed").hand_over();
+            self.stir(id);
+            self.groups.get_mut(&id).expect("it was listed").hand_over(&self.links);
         }
     }
 }

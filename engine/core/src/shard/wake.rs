@@ -36,7 +36,7 @@ impl Shard {
         }
         let stuck = self.is_stuck();
         if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) && !stuck {
-            self.links.say(self.ticks, effects);
+            self.links.say(self.draining, effects);
         }
         let ask = self.ticks.is_multiple_of(u64::from(self.options.election_ticks));
         let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
@@ -116,6 +116,9 @@ impl Shard {
             Word::Beat(beat) => {
                 if self.links.heard(from, beat, self.ticks) {
                     self.wake_on(from);
+                }
+                if beat.leaving {
+                    self.groups.iter_mut().for_each(|(_, group)| group.peer_leaves(from.0));
                 }
             }
             Word::Answer(answer) => {

@@ -100,7 +100,13 @@ impl Cluster {
 
     /// Everything that is on its way arrives.
     pub fn settle(&mut self) {
-        while let Some((from, to, packet)) = self.network.pop_front() {
+        self.deliver_until(|_| false);
+    }
+
+    /// What is on its way arrives, until all has or something is so.
+    pub fn deliver_until(&mut self, is_so: impl Fn(&Cluster) -> bool) {
+        while !is_so(self) {
+            let Some((from, to, packet)) = self.network.pop_front() else { return };
             if self.nodes[usize::from(to)].paused || self.nodes[usize::from(from)].paused {
                 continue;
             }
@@ -227,6 +233,10 @@ impl Cluster {
 
     fn replica(&self, node: u16, group: GroupId) -> &raft::Replica {
         self.nodes[usize::from(node)].shard.replica(group).expect("everybody has every group")
+    }
+
+    pub fn to_hand_over(&self, node: u16) -> usize {
+        self.nodes[usize::from(node)].shard.to_hand_over()
     }
 
     pub fn led(&self, node: u16) -> usize {

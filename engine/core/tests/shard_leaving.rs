@@ -1,0 +1,98 @@
+//! Nodes that are about to end: they hand their groups over, and nobody waits for them to take one.
+
+#[allow(dead_code)] // each that shares it uses a part
+mod shard_support;
+
+use engine_core::shard::Event;
+use raft::ids::GroupId;
+use raft::message::Body;
+use raft::replica::Role;
+use shard_support::{Cluster, ELECTION_TICKS};
+
+const GROUP: GroupId = GroupId(1);
+
+/// A cluster whose group is led by another node than its home, which has just come back. Also gives that home, and the leader.
+fn away_from_home() -> (Cluster, u16, u16) {
+    let mut cluster = Cluster::new(3);
+    cluster.run(6 * ELECTION_TICKS);
+    let home = cluster.leader(GROUP);
+    cluster.pause(home);
+    cluster.ticks_until_led_without(home);
+    let leader = (0..3).find(|node| *node != home && cluster.role(*node, GROUP) == Role::Leader).expect("it is led");
+    cluster.resume(home);
+    (cluster, home, leader)
+}
+
+/// Ticks until the leader has told the home to take over; that word has not arrived yet.
+fn begin_transfer(cluster: &mut Cluster, leader: u16) {
+    for _ in 0..20 * ELECTION_TICKS {
+        for node in 0..3 {
+            cluster.tell(node, Event::Tick);
+            if was_told_to_lead(cluster, leader) {
+                return;
+            }
+        }
+        cluster.settle();
+    }
+    panic!("leadership never goes home");
+}
+
+/// Whether the leader has told somebody to take over.
+fn was_told_to_lead(cluster: &Cluster, leader: u16) -> bool {
+    cluster
+        .messages
+        .iter()
+        .any(|(from, group, message)| (*from, *group) == (leader, GROUP) && matches!(message.body, Body::TimeoutNow))
+}
+
+/// Whether a write at the leader is appended.
+fn takes_writes(cluster: &mut Cluster, leader: u16) -> bool {
+    let before = cluster.last(leader, GROUP);
+    cluster.write(leader, GROUP);
+    cluster.last(leader, GROUP) > before
+}
+
+#[test]
+fn leadership_does_not_go_to_a_node_that_leaves() {
+    let (mut cluster, home, leader) = away_from_home();
+    cluster.run(1);
+    cluster.tell(home, Event::Drain);
+    for _ in 0..12 * ELECTION_TICKS {
+        cluster.run(1);
+        assert!(takes_writes(&mut cluster, leader));
+        cluster.settle();
+    }
+    assert!(!was_told_to_lead(&cluster, leader));
+}
+
+#[test]
+fn leadership_on_its_way_to_a_node_that_leaves_stays() {
+    let (mut cluster, home, leader) = away_from_home();
+    begin_transfer(&mut cluster, leader);
+    assert!(!takes_writes(&mut cluster, leader));
+    cluster.tell(home, Event::Drain);
+    cluster.settle();
+    assert_eq!(cluster.leader(GROUP), leader);
+    assert!(takes_writes(&mut cluster, leader));
+}
+
+#[test]
+fn leadership_on_its_way_to_a_lost_connection_stays() {
+    let (mut cluster, home, leader) = away_from_home();
+    begin_transfer(&mut cluster, leader);
+    cluster.pause(home);
+    cluster.tell(leader, Event::PeerLost { node: home });
+    assert!(takes_writes(&mut cluster, leader));
+}
+
+#[test]
+fn a_node_that_leaves_waits_for_the_leadership_it_has_just_accepted() {
+    let (mut cluster, home, leader) = away_from_home();
+    begin_transfer(&mut cluster, leader);
+    cluster.deliver_until(|cluster| cluster.role(home, GROUP) == Role::Candidate);
+    cluster.tell(home, Event::Drain);
+    assert!(cluster.to_hand_over(home) > 0);
+    cluster.run(2);
+    assert_eq!((cluster.to_hand_over(home), cluster.led(home)), (0, 0));
+    assert!((0..3).any(|node| node != home && cluster.role(node, GROUP) == Role::Leader));
+}
