@@ -124,7 +124,7 @@ fn apply<'a, S: Space<'a>>(
         return Ok(Outcome::Refused(RefusedBecause::Malformed));
     };
     match &command.operation {
-        ArchivedOperation::Open => open(space, group, entry.index, command),
+        ArchivedOperation::Open => open(space, group, entry.index, command, crowded),
         ArchivedOperation::Found { record } => found(space, group, record),
         ArchivedOperation::Map { epoch, map } => change_map(space, group, epoch.to_native(), map),
         operation => execute_once(space, entry.index, command, operation, crowded),
@@ -136,6 +136,7 @@ fn open<'a, S: Space<'a>>(
     group: GroupId,
     index: Index,
     command: &ArchivedCommand,
+    crowded: &mut Vec<SessionKey>,
 ) -> Result<Outcome, S::Error> {
     if command.session().group != group {
         return Ok(Outcome::Refused(RefusedBecause::WrongGroup));
@@ -143,6 +144,7 @@ fn open<'a, S: Space<'a>>(
     let key = SessionKey { client: command.client(), origin: group };
     if let Some(session) = space.session(key)? {
         session.touch(index);
+        name_if_crowded(key, session, crowded);
         return Ok(Outcome::Opened { session: session.opened() });
     }
     if space.session_count() >= SESSIONS_MAX {
@@ -205,6 +207,7 @@ fn execute_once<'a, S: Space<'a>>(
     session.touch(index);
     session.acknowledge(command.acknowledged.to_native());
     if let Some(outcome) = session.executed(sequence) {
+        name_if_crowded(key, session, crowded);
         return Ok(outcome);
     }
     // To refuse just this one would leave its other copies in the log free to happen later.
@@ -215,10 +218,15 @@ fn execute_once<'a, S: Space<'a>>(
     let outcome = execute(space, operation)?;
     let session = space.session(key)?.expect("it was there before the command");
     session.record(sequence, &outcome);
+    name_if_crowded(key, session, crowded);
+    Ok(outcome)
+}
+
+/// Whoever hears of a use of a session must hear that it may soon be full, whether or not that use added to it.
+fn name_if_crowded(key: SessionKey, session: &Session, crowded: &mut Vec<SessionKey>) {
     if session.is_crowded() && crowded.last() != Some(&key) {
         crowded.push(key);
     }
-    Ok(outcome)
 }
 
 fn execute<'a, S: Space<'a>>(space: &mut S, operation: &'a ArchivedOperation) -> Result<Outcome, S::Error> {

@@ -17,7 +17,7 @@ use std::fmt;
 
 /// Logs that are long have the store made durable no more often than this, in microseconds. What is written again meanwhile reaches RocksDB
 /// once, and a log of ten thousand entries is a fraction of a second under load; a start replays what came since.
-const SYNC_EVERY: u64 = 4_000_000;
+const SYNC_EVERY: u64 = 2_000_000;
 
 /// See the module.
 pub struct Storing {

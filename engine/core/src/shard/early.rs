@@ -202,6 +202,28 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_may_be_full_promises_nothing_after_an_open_or_a_retry_either() {
+        for retries in [false, true] {
+            let mut world = World::new();
+            let opened = world.commit(1, 0, 0, 0);
+            for sequence in 1..=RUNS_MAX as u64 {
+                world.commit(1, opened, 2 * sequence, 0);
+            }
+            world.apply(usize::MAX);
+            // Alone in its run, and of a leader that has heard of nothing else of this session.
+            world.early.forget();
+            match retries {
+                true => world.commit(1, opened, 2, 0),
+                false => world.commit(1, 0, 0, 0),
+            };
+            world.apply(1);
+            world.commit(1, opened, 3 * RUNS_MAX as u64, 0);
+            world.apply(1);
+            assert_eq!(world.evicted, 1);
+        }
+    }
+
+    #[test]
     fn a_snapshot_ends_every_proof() {
         let mut early = Early::default();
         let named = (SessionKey { client: ClientId(1), origin: GROUP }, Index(1));
