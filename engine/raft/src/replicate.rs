@@ -112,7 +112,9 @@ impl Replica {
         if first != progress.next || !matches!(progress.flow, Flow::Replicate(_)) {
             return; // The peer has moved on in the meantime.
         }
-        let prev = LogId { term: self.log.term_of(first.prev()).unwrap_or_default(), index: first.prev() };
+        // The log was cut in the meantime: what comes before these is gone, and a snapshot is the peer's way on.
+        let Some(before) = self.log.term_of(first.prev()) else { return };
+        let prev = LogId { term: before, index: first.prev() };
         let ours = entries.iter().all(|entry| self.log.contains(entry.id()));
         if !ours || !soundness::follow(prev, &entries, term) {
             progress.fetching = Fetching::Failed(now);

@@ -15,6 +15,7 @@
 //! reverse FROM TO | delay FROM TO [Kind] | arrive FROM TO           delay keeps messages back until they arrive
 //! isolate NODES | cut FROM TO | heal [NODE | FROM TO]               cut: one direction
 //! hold|release NODE disk|apply|fetch | persist NODE [N] | apply NODE INDEX | serve NODE | fetch-fails NODE PEER
+//! disk-reads NODE                                 what it was asked to fetch; serve: and the replica is told
 //! crash NODE [kept=N] [applied=N] | restart NODE [tail=N] [hollow]  kept: how many held writes the disk still did
 //! unreachable NODE PEER
 //! may-sleep NODES | wake NODE [passed=N] [silent=N]                 the host lets them sleep; wakes one
@@ -79,9 +80,10 @@ impl World {
             "release" => self.hold(id(words[0]), words[1], false),
             "persist" => self.persist(id(words[0]), words.get(1).map_or(usize::MAX, |word| number(word) as usize)),
             "apply" => self.apply(id(words[0]), Index(number(words[1]))),
+            "disk-reads" => self.disk_reads(id(words[0])),
             "serve" => self.serve(id(words[0])),
             "fetch-fails" => {
-                self.node(id(words[0])).fetches.retain(|fetch| fetch.peer != id(words[1]));
+                self.node(id(words[0])).fetches.retain(|(fetch, _)| fetch.peer != id(words[1]));
                 self.turn(id(words[0]), |replica, _| replica.fetch_failed(id(words[1])));
             }
             "crash" => self.crash(words),

@@ -37,7 +37,8 @@ pub struct Node {
     pub options: Options,
     pub disk: Disk,
     pub writes: VecDeque<Write>,
-    pub fetches: VecDeque<Fetch>,
+    /// What was asked of the disk, with what it has read already.
+    pub fetches: VecDeque<(Fetch, Option<Vec<Entry>>)>,
     /// What the store holds.
     pub applied: Index,
     pub hold_disk: bool,

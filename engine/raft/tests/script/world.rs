@@ -121,7 +121,7 @@ impl World {
             if self.loud {
                 self.say(id, format!("fetches {}..{} for {}", fetch.from, fetch.last, print::name(fetch.peer)));
             }
-            self.node(id).fetches.push_back(fetch);
+            self.node(id).fetches.push_back((fetch, None));
         }
         let loud = self.loud;
         let node = self.node(id);
@@ -169,10 +169,18 @@ impl World {
         }
     }
 
+    /// The disk has read what was asked for, and nobody has been told.
+    pub fn disk_reads(&mut self, id: ReplicaId) {
+        let node = self.node(id);
+        for (fetch, read) in &mut node.fetches {
+            *read = Some(node.disk.read(*fetch));
+        }
+    }
+
     /// The disk reads what was asked for.
     pub fn serve(&mut self, id: ReplicaId) {
-        while let Some(fetch) = self.node(id).fetches.pop_front() {
-            let entries = self.node(id).disk.read(fetch);
+        while let Some((fetch, read)) = self.node(id).fetches.pop_front() {
+            let entries = read.unwrap_or_else(|| self.node(id).disk.read(fetch));
             self.turn(id, |replica, ready| match entries.is_empty() {
                 true => replica.fetch_failed(fetch.peer),
                 false => replica.fetched(fetch.peer, entries, ready),
