@@ -96,3 +96,33 @@ fn a_node_that_leaves_waits_for_the_leadership_it_has_just_accepted() {
     assert_eq!((cluster.to_hand_over(home), cluster.led(home)), (0, 0));
     assert!((0..3).any(|node| node != home && cluster.role(node, GROUP) == Role::Leader));
 }
+
+#[test]
+fn leadership_that_was_accepted_just_before_is_not_called_off() {
+    let (mut cluster, home, leader) = away_from_home();
+    begin_transfer(&mut cluster, leader);
+    // Its vote waits for the disk, and what it says of leaving does not.
+    cluster.stop_disk(home);
+    cluster.deliver_until(|cluster| cluster.role(home, GROUP) == Role::Candidate);
+    cluster.tell(home, Event::Drain);
+    cluster.settle();
+    cluster.write(leader, GROUP);
+    cluster.settle();
+    cluster.start_disk(home);
+    cluster.settle();
+    cluster.run(2);
+    assert!((0..3).any(|node| node != home && cluster.role(node, GROUP) == Role::Leader));
+}
+
+#[test]
+fn a_node_that_leaves_with_a_stuck_disk_does_not_claim_to_live() {
+    let (mut cluster, home, leader) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    assert_eq!(cluster.leader(GROUP), home);
+    cluster.stop_disk(home);
+    cluster.write(home, GROUP);
+    cluster.run(ELECTION_TICKS);
+    cluster.forget();
+    cluster.tell(home, Event::Drain);
+    assert!(!cluster.words.iter().any(|(from, ..)| *from == home), "to {leader}");
+}

@@ -12,6 +12,7 @@ use raft::Replica;
 use raft::entry::{Entry, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::Message;
+use raft::progress::{PeerState, PeerView};
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
 use std::collections::{BTreeMap, BTreeSet};
@@ -435,11 +436,20 @@ impl Group {
         self.waiting.applied(self.id, run, effects);
     }
 
-    /// The voter that lacks least of those heard of lately on nodes that stay, if this replica leads.
-    pub(super) fn successor(&self, links: &Links) -> Option<ReplicaId> {
+    /// The voters heard of lately on nodes that stay, if this replica leads.
+    fn successors(&self, links: &Links) -> impl Iterator<Item = PeerView> {
         let fit = self.replica.peers().filter(|peer| peer.active && !peer.learner && !peer.hollow);
-        let stays = fit.filter(|peer| links.may_lead(self.id, peer.id.node()));
-        stays.max_by_key(|peer| peer.matched).map(|peer| peer.id)
+        fit.filter(|peer| links.may_lead(self.id, peer.id.node()))
+    }
+
+    /// Whether this replica leads and somebody else could.
+    pub(super) fn has_successor(&self, links: &Links) -> bool {
+        self.successors(links).next().is_some()
+    }
+
+    /// Whether this replica stands for election.
+    pub(super) fn stands(&self) -> bool {
+        self.replica.role() == Role::Candidate
     }
 
     /// A core of `node` is about to end: leadership on its way there stays here.
@@ -449,9 +459,10 @@ impl Group {
         }
     }
 
-    /// Moves leadership to the voter that lacks least.
+    /// Moves leadership to the voter that lacks least, once there is one that follows the log: writes are refused until it has all.
     pub(super) fn hand_over(&mut self, links: &Links) {
-        if let Some(successor) = self.successor(links) {
+        let follow = self.successors(links).filter(|peer| peer.state == PeerState::Replicate);
+        if let Some(successor) = follow.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
             // One transfer at a time; a later tick asks again if this one gives up.
             let _ = self.replica.transfer_leadership(successor, &mut self.ready);
         }

@@ -39,7 +39,6 @@ use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::ready::Ready;
 use raft::replica::Persisted;
-use raft::replica::Role;
 use rounds::Rounds;
 use snapshots::Slot;
 use std::collections::{BTreeSet, VecDeque};
@@ -237,7 +236,9 @@ impl Shard {
             Event::Petition(petition) => self.petition(petition),
             Event::Drain => {
                 self.draining = true;
-                self.links.say(true, effects);
+                if !self.is_stuck() {
+                    self.links.say(self.leaves(), effects);
+                }
                 self.hand_over();
             }
             Event::DiskFull(full) => {
@@ -352,8 +353,7 @@ impl Shard {
 
     /// How many groups this core leads that somebody else could lead, as a voter was heard of lately, or is about to lead.
     pub fn to_hand_over(&self) -> usize {
-        let stands = |group: &Group| group.replica.role() == Role::Candidate;
-        self.groups.values().filter(|group| stands(group) || group.successor(&self.links).is_some()).count()
+        self.groups.values().filter(|group| group.stands() || group.has_successor(&self.links)).count()
     }
 
     /// Whether the store of every group has what is committed, but for the little that is kept back for a moment.

@@ -36,7 +36,7 @@ impl Shard {
         }
         let stuck = self.is_stuck();
         if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) && !stuck {
-            self.links.say(self.draining, effects);
+            self.links.say(self.leaves(), effects);
         }
         let ask = self.ticks.is_multiple_of(u64::from(self.options.election_ticks));
         let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
@@ -63,6 +63,12 @@ impl Shard {
         if self.draining {
             self.hand_over();
         }
+    }
+
+    /// Whether this core takes no leadership any more. What it has just accepted it takes, and hands over then: were that called off while
+    /// its vote is on the way, the log would have grown without it, and nobody would win.
+    pub(super) fn leaves(&self) -> bool {
+        self.draining && !self.groups.values().any(Group::stands)
     }
 
     /// Whether the disk has kept something waiting for half an election timeout: whoever leads here could acknowledge
