@@ -149,10 +149,10 @@ pub struct Limits {
     pub batch_operations_max: u32,
     /// Connections of clients to this node.
     pub connections_max: u32,
-    /// Requests of one connection that wait for their answer, in bytes.
+    /// Requests of one connection that wait for their answer, in bytes; a quarter of what answers may take that wait for it.
     #[serde(with = "units::bytes")]
     pub connection_inflight_bytes: u64,
-    /// Requests of one core that wait for their answer, in bytes.
+    /// Requests of one core that wait for their answer, in bytes, and answers that wait for its clients.
     #[serde(with = "units::bytes")]
     pub core_inflight_bytes: u64,
     /// Entries of one group that are not committed yet, in bytes.

@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use net::client::{Answer, Request};
 use net::frame::{BODY_BYTES_MAX, HEADER_BYTES, Kind, VERSION};
-use net::response::Response;
+use net::request::{ReadRequest, write_read};
+use net::response::{Refusal, Response};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::harness::eventually;
@@ -139,6 +141,58 @@ fn who_reads_its_answers_late_is_read_from_again() {
 }
 
 #[test]
+fn answers_that_nobody_reads_take_no_more_than_their_room() {
+    const VALUE_BYTES: usize = 1 << 20;
+    const REQUESTS: usize = 600;
+    // Several times what a client may be owed.
+    const GROWTH_MAX: u64 = 4 * 4 * (8 << 20);
+    on_cluster("unread", Options::default(), |_, cluster| {
+        let key = b"large";
+        let mut client = cluster.client(PATIENCE);
+        client.put_blind(key, &vec![7; VALUE_BYTES]).expect("a write");
+        let group = client.map().expect("a map").ring().group_of(key).0;
+        let address = &cluster.nodes[0].address;
+        let mut other = Wire::connect(address).expect("a connection").0;
+        let read = |wire: &mut Wire| {
+            wire.send_read(group, key, true).expect("a request");
+            wire.receive(PATIENCE).expect("a connection").expect("an answer").1
+        };
+        eventually(PATIENCE, "the value to be there", || {
+            matches!(read(&mut other), Response::Value(Some(value)) if value.len() == VALUE_BYTES).then_some(())
+        });
+        let before = memory_of(&cluster, 0, "VmHWM:");
+        // Short requests: hundreds are found by one look at the socket.
+        let mut late = Wire::connect(address).expect("a connection").0;
+        let mut frames = Vec::new();
+        for id in 0..REQUESTS as u64 {
+            write_read(&mut frames, group, id, &ReadRequest { key, stale: true });
+        }
+        late.stream.write_all(&frames).expect("requests");
+        assert!(matches!(read(&mut other), Response::Value(Some(_))), "others are served");
+        let (mut values, mut refused) = (0, 0);
+        for answer in 0..REQUESTS {
+            match late.receive(PATIENCE).expect("a connection") {
+                Some((_, Response::Value(Some(value)))) if value.len() == VALUE_BYTES => values += 1,
+                Some((_, Response::Refused(Refusal::Busy { .. }))) => refused += 1,
+                other => panic!("answer {answer}: {other:?}"),
+            }
+        }
+        let grown = memory_of(&cluster, 0, "VmHWM:").saturating_sub(before);
+        println!("{values} values, {refused} refused as busy, {} MiB more memory", grown >> 20);
+        assert!(values > 0 && grown < GROWTH_MAX, "the node grew by {grown} bytes");
+        // A client of the library comes back for what was refused.
+        for _ in 0..100 {
+            client.submit(Request::Get { key: key.to_vec(), stale: false });
+        }
+        while client.in_flight() > 0 {
+            for completion in client.poll(PATIENCE) {
+                assert!(matches!(completion.result, Ok(Answer::Value(Some(value))) if value.len() == VALUE_BYTES));
+            }
+        }
+    });
+}
+
+#[test]
 fn ten_thousand_idle_connections_cost_next_to_nothing() {
     // Some of the 10,000 places that a node has are left for the others.
     const WANTED: usize = 9_900;
@@ -191,9 +245,13 @@ fn latency(cluster: &Cluster) -> Duration {
 
 /// Resident memory of a node, in bytes.
 pub fn memory(cluster: &Cluster, position: usize) -> u64 {
+    memory_of(cluster, position, "VmRSS:")
+}
+
+fn memory_of(cluster: &Cluster, position: usize, which: &str) -> u64 {
     let id = cluster.nodes[position].id().expect("a running node");
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(which)).expect("its memory");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 

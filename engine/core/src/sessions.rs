@@ -218,8 +218,8 @@ impl Session {
     }
 }
 
-/// What a retry will be told.
-fn kept(outcome: &Outcome) -> Outcome {
+/// What a retry will be told: an outcome without a value of more than [`RESULT_BYTES_MAX`] bytes.
+pub fn kept(outcome: &Outcome) -> Outcome {
     match outcome {
         Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } if value.len() > RESULT_BYTES_MAX => {
             Outcome::AlreadyApplied

@@ -80,7 +80,7 @@ pub fn apply_run<'a, S: Space<'a>>(space: &mut S, run: &'a ApplyRun, done: &mut 
             EntryKind::Command => {
                 let outcome = apply(space, run.group, entry, &mut done.crowded)?;
                 if run.answer {
-                    done.outcomes.push((entry.index, outcome));
+                    done.answer(entry.index, outcome);
                 }
             }
         }

@@ -2,27 +2,26 @@
 //!
 //! A connection's frames are handled where they lie in its receive buffer. Answers of a turn, on a busy core of a few, are
 //! gathered per connection and leave in one send. A client that does not read its answers, or has too much in flight,
-//! is not read from until that changes; when all of a core's clients together have too much in flight, requests are
+//! is not read from until that changes, and what it has asked before is answered in short (`owed`); when all of a core's clients together have too much in flight, requests are
 //! refused as busy.
 
 use super::core::Core;
 use super::counters::{self, Counters};
 use super::held::Held;
-use super::mesh::{Mesh, Reply, ToCore};
+use super::mesh::{Mesh, ToCore};
+use super::owed::{self, Owed, Share};
 use super::runtime;
 use super::runtime::socket::{Reader, Socket};
 use super::store_threads::Read;
-use super::{peers, queue, signals, snapshot_in};
+use super::{peers, signals, snapshot_in};
 use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::{Answer, Event, Query, Refused, Ticket};
-use futures_lite::future;
 use net::frame::{self, Kind};
 use net::hello::{Hello, HelloRefusal, HelloReply, Role};
 use net::receive::RecvBuffer;
 use net::request;
 use net::response::{Refusal, Response};
-use net::status::NodeStatus;
 use raft::ids::GroupId;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -40,10 +39,7 @@ const RECEIVE_BYTES: usize = 64 << 10;
 const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 
 /// When a busy server asks a client to come back, in milliseconds.
-const RETRY_AFTER_MS: u32 = 5;
-
-/// How long the other cores may take to say how they are.
-const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+pub const RETRY_AFTER_MS: u32 = 5;
 
 /// What a request is charged beyond its bytes: it waits in tables of its own.
 const REQUEST_BYTES: usize = 256;
@@ -65,6 +61,7 @@ pub struct Clients {
     inflight: usize,
     /// Bytes of all requests of this core's clients in flight.
     inflight_bytes: usize,
+    owed: Owed,
     /// What the core counts.
     pub(super) counters: Counters,
     /// The core's clock when this turn began, in microseconds.
@@ -78,6 +75,7 @@ struct Client {
     inflight_bytes: Cell<usize>,
     touched: Cell<bool>,
     held: Held,
+    owed: Share,
     /// Its reader waits for room.
     starved: Cell<bool>,
     /// Since when a frame has been half there.
@@ -122,6 +120,11 @@ impl Client {
 }
 
 impl Clients {
+    /// None yet; at most `owed_bytes_max` bytes of answers wait for them, about.
+    pub fn new(owed_bytes_max: usize) -> Clients {
+        Clients { owed: Owed::new(owed_bytes_max), ..Clients::default() }
+    }
+
     /// Requests forwarded to other cores since the start.
     pub fn forwarded(&self) -> u64 {
         self.forwarded
@@ -141,17 +144,32 @@ impl Clients {
             mesh.send(from, ToCore::Reply { ticket: asked, frame });
             return;
         }
+        let mut short = None;
         if let Some(client) = self.open.get(&ticket.connection) {
-            response.write(&mut client.socket.out(), ticket.request);
+            if owes_much(&mut self.owed, client, &self.open, self.now) {
+                short = owed::short(response);
+            }
+            short.as_ref().unwrap_or(response).write(&mut client.socket.out(), ticket.request);
         }
+        let response = short.as_ref().unwrap_or(response);
         self.counters.answered(ticket, response, self.now);
         self.answered(ticket);
     }
 
+    /// Whether the client is owed so much that it gets short answers only.
+    pub fn owes_much(&mut self, ticket: Ticket) -> bool {
+        let client = self.open.get(&ticket.connection);
+        client.is_some_and(|client| owes_much(&mut self.owed, client, &self.open, self.now))
+    }
+
     /// Queues a response frame that another core has made.
     pub fn reply(&mut self, ticket: Ticket, frame: &[u8]) {
+        let short = if self.owes_much(ticket) { owed::short_frame(frame) } else { None };
         if let Some(client) = self.open.get(&ticket.connection) {
-            client.socket.out().extend_from_slice(frame);
+            match short {
+                Some(short) => short.write(&mut client.socket.out(), ticket.request),
+                None => client.socket.out().extend_from_slice(frame),
+            }
         }
         self.answered(ticket);
     }
@@ -164,6 +182,7 @@ impl Clients {
         self.inflight -= 1;
         let Some(client) = self.open.get(&ticket.connection) else { return };
         client.discharge(bytes);
+        self.owed.note(&client.owed, client.socket.queued());
         client.held.add();
         if !client.touched.replace(true) {
             self.touched.push(client.clone());
@@ -179,6 +198,7 @@ impl Clients {
             let waits = !client.starved.get() && client.held.wait(inflight, client.inflight.get(), queued);
             if !waits {
                 client.send();
+                self.owed.note(&client.owed, client.socket.queued());
             }
             waits
         });
@@ -187,7 +207,10 @@ impl Clients {
 
     /// Sends every connection's answers, those that wait, too.
     pub fn flush_all(&mut self) {
-        self.touched.drain(..).for_each(|client| client.send());
+        for client in self.touched.drain(..) {
+            client.send();
+            self.owed.note(&client.owed, client.socket.queued());
+        }
     }
 
     /// Ends the connections that have been in the middle of a frame for too long: whoever sends a byte now and then
@@ -202,6 +225,13 @@ impl Clients {
         }
     }
 
+    /// A connection is over.
+    fn forget(&mut self, number: u64) {
+        if let Some(client) = self.open.remove(&number) {
+            self.owed.note(&client.owed, 0);
+        }
+    }
+
     /// Ends all connections.
     pub fn close_all(&mut self) {
         self.flush_all();
@@ -209,6 +239,11 @@ impl Clients {
             client.socket.close();
         }
     }
+}
+
+fn owes_much(owed: &mut Owed, client: &Client, all: &BTreeMap<u64, Rc<Client>>, now: u64) -> bool {
+    let shares = all.values().map(|client| (&client.owed, client.socket.queued()));
+    owed.is_too_much(client.socket.queued(), client.bytes_max, now, shares)
 }
 
 /// An answer of the shard as the wire has it.
@@ -276,6 +311,7 @@ impl Core {
             inflight_bytes: Cell::new(0),
             touched: Cell::new(false),
             held: Held::default(),
+            owed: Share::default(),
             starved: Cell::new(false),
             half_since: Cell::new(None),
             forward: hello.forward,
@@ -293,7 +329,7 @@ impl Core {
             // What is answered is told, whatever ended the connection.
             client.send();
             client.socket.close();
-            core.state.borrow_mut().clients.open.remove(&number);
+            core.state.borrow_mut().clients.forget(number);
             core.facts.connections.release();
         });
     }
@@ -445,38 +481,5 @@ impl Core {
     fn answer(&self, ticket: Ticket, response: &Response) {
         self.state.borrow_mut().clients.answer(&self.mesh, ticket, response);
         self.turn_bell.ring();
-    }
-
-    /// What all cores of this node say of themselves.
-    async fn node_status(&self) -> NodeStatus {
-        let (sender, inbox) = queue::inbox_here();
-        for core in (0..self.mesh.len()).filter(|core| *core != self.index) {
-            let sender = sender.clone();
-            self.mesh.send(core, ToCore::Status(Reply::new(move |status| sender.send(status))));
-        }
-        drop(sender);
-        let mut cores = vec![self.status()];
-        // A core that has ended says nothing; its replicas are not served any more either.
-        let late = async {
-            runtime::sleep(STATUS_PATIENCE).await;
-            None
-        };
-        let mut late = std::pin::pin!(late);
-        while let Some(status) = future::or(inbox.receive(), &mut late).await {
-            cores.push(status);
-        }
-        let forwarded = cores.iter().map(|core| core.forwarded).sum();
-        let mut groups: Vec<_> = cores.into_iter().flat_map(|core| core.replicas).collect();
-        groups.sort_unstable_by_key(|replica| replica.group);
-        NodeStatus {
-            node: self.facts.node,
-            name: self.settings.node.name.clone(),
-            shards: self.mesh.len(),
-            epoch: self.map().epoch,
-            forwarded,
-            start: self.facts.start,
-            groups,
-            waiting_for: Vec::new(),
-        }
     }
 }

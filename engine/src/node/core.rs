@@ -17,7 +17,7 @@ use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
 use super::store_threads::Read;
 use super::storing::{Helpers, Storing, Urgency};
-use super::{NodeError, NodeFacts, held, journal_task};
+use super::{NodeError, NodeFacts, held, journal_task, owed};
 use crate::store::{Cached, Done, Store};
 use config::Settings;
 use engine_core::journal::{Journal, SegmentId};
@@ -154,7 +154,7 @@ impl Core {
             unpersisted: VecDeque::from([(RECOVERED, open_batch)]),
             spares_ordered: 0,
             idle: Vec::new(),
-            clients: Clients::default(),
+            clients: Clients::new(parts.facts.settings.limits.core_inflight_bytes as usize),
             peers: Peers::new(
                 &map,
                 parts.facts.node,
@@ -419,6 +419,10 @@ impl Core {
                 state.clients.flush_all();
             }
             let StoreRead { ticket, group, query } = read;
+            if state.clients.owes_much(ticket) {
+                state.clients.answer(&self.mesh, ticket, &owed::busy());
+                continue;
+            }
             let known = match &query {
                 Query::Get { key } => state.storing.get(group, key),
                 Query::Scan { .. } => Cached::NotInMemory,

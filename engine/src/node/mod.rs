@@ -22,6 +22,7 @@ mod journal_task;
 mod lobby;
 mod mesh;
 mod metrics;
+mod owed;
 mod peers;
 mod queue;
 mod recovery;

@@ -1,11 +1,18 @@
 //! What a node says of itself, gathered from its cores: to clients, and to whoever scrapes.
 
 use super::core::Core;
+use super::mesh::{Reply, ToCore};
 use super::metrics::{CoreMetrics, ReplicaMetrics};
+use super::{queue, runtime};
 use engine_core::shard::GroupView;
-use net::status::ReplicaStatus;
+use futures_lite::future;
+use net::status::{NodeStatus, ReplicaStatus};
 use raft::replica::Role;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long the other cores may take to say how they are.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// One core's share of a node's status.
 #[derive(Debug)]
@@ -40,6 +47,39 @@ fn replica(view: &GroupView) -> ReplicaStatus {
 }
 
 impl Core {
+    /// What all cores of this node say of themselves.
+    pub(super) async fn node_status(&self) -> NodeStatus {
+        let (sender, inbox) = queue::inbox_here();
+        for core in (0..self.mesh.len()).filter(|core| *core != self.index) {
+            let sender = sender.clone();
+            self.mesh.send(core, ToCore::Status(Reply::new(move |status| sender.send(status))));
+        }
+        drop(sender);
+        let mut cores = vec![self.status()];
+        // A core that has ended says nothing; its replicas are not served any more either.
+        let late = async {
+            runtime::sleep(STATUS_PATIENCE).await;
+            None
+        };
+        let mut late = std::pin::pin!(late);
+        while let Some(status) = future::or(inbox.receive(), &mut late).await {
+            cores.push(status);
+        }
+        let forwarded = cores.iter().map(|core| core.forwarded).sum();
+        let mut groups: Vec<_> = cores.into_iter().flat_map(|core| core.replicas).collect();
+        groups.sort_unstable_by_key(|replica| replica.group);
+        NodeStatus {
+            node: self.facts.node,
+            name: self.settings.node.name.clone(),
+            shards: self.mesh.len(),
+            epoch: self.map().epoch,
+            forwarded,
+            start: self.facts.start,
+            groups,
+            waiting_for: Vec::new(),
+        }
+    }
+
     /// What this core's replicas look like now.
     pub(super) fn status(&self) -> CoreStatus {
         let state = self.state.borrow();

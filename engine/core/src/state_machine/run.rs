@@ -1,9 +1,12 @@
 //! Entries on their way to the store, and what comes back.
 
 use crate::command::Outcome;
-use crate::sessions::SessionKey;
+use crate::sessions::{SessionKey, kept};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index};
+
+/// Bytes of old values among the outcomes of one run: its entries are short, and what they replace need not be.
+pub const OUTCOME_BYTES_MAX: usize = 16 << 20;
 
 /// Committed and durable entries of one group, in log order without a gap, to be applied together.
 ///
@@ -40,6 +43,8 @@ pub struct Applying {
     pub entries: usize,
     /// See [`AppliedRun::outcomes`].
     pub outcomes: Vec<(Index, Outcome)>,
+    /// Bytes of the values among them.
+    pub outcome_bytes: usize,
     /// See [`AppliedRun::crowded`], with repetitions.
     pub crowded: Vec<SessionKey>,
 }
@@ -47,7 +52,16 @@ pub struct Applying {
 impl Applying {
     /// The beginning of a run for a group that stands at `applied`.
     pub fn after(applied: LogId) -> Applying {
-        Applying { applied, entries: 0, outcomes: Vec::new(), crowded: Vec::new() }
+        Applying { applied, entries: 0, outcomes: Vec::new(), outcome_bytes: 0, crowded: Vec::new() }
+    }
+
+    /// Somebody waits for the outcome of an entry. When the values of a run take too much memory, it hears what a retry would.
+    pub fn answer(&mut self, index: Index, outcome: Outcome) {
+        if let Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } = &outcome {
+            self.outcome_bytes += value.len();
+        }
+        let fits = self.outcome_bytes <= OUTCOME_BYTES_MAX;
+        self.outcomes.push((index, if fits { outcome } else { kept(&outcome) }));
     }
 
     /// The whole run of this group is applied.
@@ -68,5 +82,22 @@ impl ApplyRun {
     /// Appends an entry.
     pub fn push(&mut self, id: LogId, kind: EntryKind, payload: &[u8]) {
         self.entries.push(Entry { term: id.term, index: id.index, kind, payload: payload.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_run_beyond_their_room_are_not_kept_for_the_answer() {
+        let mut done = Applying::after(LogId::default());
+        let large = Outcome::Old(Some(vec![7; OUTCOME_BYTES_MAX / 2]));
+        let small = Outcome::Mismatch { current: Some(vec![7; 10]) };
+        for outcome in [&large, &large, &large, &small, &Outcome::Done] {
+            done.answer(Index(1), outcome.clone());
+        }
+        let outcomes: Vec<Outcome> = done.outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+        assert_eq!(outcomes, [large.clone(), large, Outcome::AlreadyApplied, small, Outcome::Done]);
     }
 }

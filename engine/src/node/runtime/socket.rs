@@ -25,6 +25,8 @@ pub struct Socket {
 struct Shared {
     stream: Watched,
     out: RefCell<Vec<u8>>,
+    /// Bytes that the writer task has taken and not sent.
+    taken: Cell<usize>,
     /// The kernel's buffer is full; the writer task owns the order of bytes until `out` is empty.
     blocked: Cell<bool>,
     has_writer: Cell<bool>,
@@ -73,6 +75,7 @@ impl Socket {
         let shared = Rc::new(Shared {
             stream,
             out: RefCell::default(),
+            taken: Cell::new(0),
             blocked: Cell::new(false),
             has_writer: Cell::new(false),
             closed: Cell::new(false),
@@ -89,7 +92,7 @@ impl Socket {
 
     /// How many bytes wait to be sent.
     pub fn queued(&self) -> usize {
-        self.shared.out.borrow().len()
+        self.shared.out.borrow().len() + self.shared.taken.get()
     }
 
     /// Rung whenever fewer bytes may wait than before, and when the connection is over.
@@ -178,6 +181,7 @@ impl Shared {
 
     async fn send_all(&self, mut bytes: &[u8]) -> rustix::io::Result<()> {
         while !bytes.is_empty() {
+            self.taken.set(bytes.len());
             match self.send(bytes) {
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(Errno::AGAIN) => {
@@ -188,6 +192,7 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+        self.taken.set(0);
         Ok(())
     }
 }
