@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Fewer committed entries than these are kept from a store that nobody waits for, but not for long.
 const RUN_ENTRIES: u64 = 2048;
 
+/// One group may take so much of the room for what the store has not applied: one part of so many.
+const APPLY_SHARES: usize = 8;
+
 /// For so many ticks.
 const KEPT_TICKS: u32 = 4;
 
@@ -101,6 +104,8 @@ pub(super) struct Group {
     pub(super) store_durable: LogId,
     /// Bytes of the entries that came since the store was last fed.
     kept_back_bytes: usize,
+    /// What the store was handed and has not applied.
+    unapplied_bytes: usize,
     /// Bytes of entries in the log, about: those from before the start are not known.
     pub(super) log_bytes: u64,
     pub(super) sync_asked_at: Index,
@@ -157,6 +162,7 @@ impl Group {
             kept_ticks: 0,
             store_durable: applied,
             kept_back_bytes: 0,
+            unapplied_bytes: 0,
             log_bytes: 0,
             sync_asked_at: applied_index,
             counts_ticks: true,
@@ -382,6 +388,10 @@ impl Group {
         if last <= self.handed || self.keeps_back(options) {
             return 0;
         }
+        // It waits for the disk: the others of the core need the rest of the room.
+        if self.unapplied_bytes >= options.apply_bytes_max / APPLY_SHARES {
+            return 0;
+        }
         self.apply_due = false;
         self.kept_ticks = 0;
         let from = self.handed.next();
@@ -426,10 +436,13 @@ impl Group {
         self.kept_back_bytes = if all { 0 } else { self.kept_back_bytes.saturating_sub(bytes) };
         let charge = run.charge();
         effects.apply.push(run);
+        self.unapplied_bytes += charge;
         charge
     }
 
-    pub(super) fn applied(&mut self, run: AppliedRun, effects: &mut Effects) {
+    /// The store has applied a run of `bytes` bytes.
+    pub(super) fn applied(&mut self, run: AppliedRun, bytes: usize, effects: &mut Effects) {
+        self.unapplied_bytes = self.unapplied_bytes.checked_sub(bytes).expect("a run is applied once");
         assert!(run.applied.index <= self.handed, "group {}: applied what was never handed over", self.id);
         self.applied = run.applied;
         self.replica.applied(run.applied.index);

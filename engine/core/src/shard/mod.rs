@@ -193,7 +193,7 @@ impl Shard {
                 let was_full = self.apply_bytes >= self.options.apply_bytes_max;
                 self.apply_bytes = self.apply_bytes.checked_sub(bytes).expect("a run is applied once");
                 if let Some(group) = self.touch(run.group) {
-                    group.applied(run, effects);
+                    group.applied(run, bytes, effects);
                 }
                 if was_full && self.apply_bytes < self.options.apply_bytes_max {
                     // Room in the store's queue may let any group go on.
