@@ -4,7 +4,7 @@ mod store_support;
 
 use engine::store::{ReceiveError, Store};
 use engine_core::command::{ClientId, Operation};
-use engine_core::snapshot::stream::StreamError;
+use engine_core::snapshot::stream::{Encoder, Kind, StreamError};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::model::Model;
 use raft::ids::{GroupId, ReplicaId, Term};
@@ -124,6 +124,33 @@ fn what_is_no_snapshot_is_not_installed() {
     }
     receiver.installer.install(&Header { id: 7, ..header }, end).expect("it is whole");
     assert_eq!(receiver.store.checksum(GROUP).unwrap(), sender.store.checksum(GROUP).unwrap());
+}
+
+#[test]
+fn records_that_no_store_has_are_refused() {
+    let (from, to) = (tempdir().expect("a directory"), tempdir().expect("a directory"));
+    let sender = source(from.path(), 0);
+    let (key, session) = sender.store.sessions(GROUP).expect("sessions").remove(0);
+    let (key, mut value) = (key.to_bytes(), Vec::new());
+    session.encode(&mut value);
+    let mut receiver = Pair::new(to.path(), &[0, 1]);
+    let records: [&[(Kind, &[u8], &[u8])]; 5] = [
+        &[(Kind::Founding, b"", b"of another group")],
+        &[(Kind::Map, b"", b"of another group")],
+        &[(Kind::Session, &key[..19], &value)],
+        &[(Kind::Session, &key, b"no session")],
+        &[(Kind::Session, &key, &value), (Kind::Session, &key, &value)],
+    ];
+    for (id, records) in (1..).zip(records) {
+        let mut encoder = Encoder::new(1 << 20);
+        records.iter().for_each(|(kind, key, value)| encoder.push(*kind, key, value));
+        let chunk = encoder.chunk();
+        let error = receiver.installer.receive(GROUP, id, &chunk).expect_err("it is no snapshot of this group");
+        assert!(matches!(error, ReceiveError::Stream(StreamError::Key(_) | StreamError::Value(_))), "{error}");
+    }
+    let mut encoder = Encoder::new(1 << 20);
+    encoder.push(Kind::Session, &key, &value);
+    receiver.installer.receive(GROUP, 9, &encoder.chunk()).expect("a sound one");
 }
 
 #[test]

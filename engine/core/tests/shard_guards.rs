@@ -9,7 +9,7 @@ use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Serving, Shard, Ticket};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
-use lone::{GROUP, serving, shard, synced, tell};
+use lone::{APPLY_BYTES_MAX, GROUP, serving, shard, synced, tell};
 use raft::Membership;
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{Index, ReplicaId, Term};
@@ -159,6 +159,50 @@ fn a_snapshot_of_a_term_that_is_over_is_not_let_in() {
     let beat = Body::Heartbeat { commit: Index(0), round: 0, settled: Index(0) };
     tell(&mut shard, &mut effects, others[1], Term(2), beat);
     assert!(!shard.admits_snapshot(&header));
+}
+
+#[test]
+fn a_snapshot_of_what_no_log_can_have_is_not_let_in() {
+    let (mut shard, others) = shard(2);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last: id(90) });
+    shard.finish(&mut effects);
+    let header = header(others);
+    assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
+    let later = LogId { term: Term(2), index: Index(90) };
+    for last in [id(u64::MAX), LogId { term: Term(0), index: Index(90) }, later, LogId::default()] {
+        assert!(!shard.admits_snapshot(&Header { last, ..header.clone() }), "{last:?}");
+    }
+}
+
+/// Ten times as many as one group may have under way.
+#[test]
+fn a_group_whose_store_waits_for_the_disk_leaves_room_to_the_others() {
+    let (mut shard, others) = shard(1);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    let room = APPLY_BYTES_MAX / 8;
+    let entry = |index| {
+        let payload = vec![0; room / 10].into();
+        Entry { term: Term(1), index: Index(index), kind: EntryKind::Command, payload }
+    };
+    let mut handed = 0;
+    for from in (2..102).step_by(10) {
+        let entries = (from..from + 10).map(entry).collect();
+        let append = Body::Append { prev: id(from - 1), commit: Index(from + 9), entries };
+        tell(&mut shard, &mut effects, others[0], Term(1), append);
+        for _ in 0..5 {
+            shard.handle(Event::Tick, &mut effects);
+            synced(&mut shard, &mut effects);
+        }
+        handed += effects.apply.drain(..).map(|run| run.charge()).sum::<usize>();
+    }
+    assert!(handed >= room && handed <= 2 * room, "{handed} bytes of {APPLY_BYTES_MAX}");
+    let run = AppliedRun { group: GROUP, applied: id(11), outcomes: Vec::new(), crowded: Vec::new() };
+    shard.handle(Event::Applied { run, bytes: handed }, &mut effects);
+    shard.finish(&mut effects);
+    assert!(!effects.apply.is_empty(), "it goes on when the store has come after");
 }
 
 #[test]

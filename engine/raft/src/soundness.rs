@@ -14,14 +14,14 @@ pub(crate) fn is_sound(message: &Message) -> bool {
     message.term.0 >= 1
         && message.term.0 <= NUMBER_MAX
         && match &message.body {
-            Body::PreVote { last } => is_position(*last) && last.term < message.term,
-            Body::Vote { last, .. } => is_position(*last) && last.term < message.term,
+            Body::PreVote { last } => last.is_sound() && last.term < message.term,
+            Body::Vote { last, .. } => last.is_sound() && last.term < message.term,
             Body::Append { prev, commit, entries } => {
-                is_position(*prev) && is_index(*commit) && follow(*prev, entries, message.term)
+                prev.is_sound() && is_index(*commit) && follow(*prev, entries, message.term)
             }
             Body::AppendReply(AppendReply::Accepted { matched }) => is_index(*matched),
             Body::AppendReply(AppendReply::Rejected { prev, hint, last }) => {
-                is_index(*prev) && is_position(*hint) && hint.index <= *prev && is_index(*last)
+                is_index(*prev) && hint.is_sound() && hint.index <= *prev && is_index(*last)
             }
             Body::Heartbeat { commit, round, settled } => {
                 is_index(*commit) && is_index(*settled) && *round <= NUMBER_MAX
@@ -30,7 +30,7 @@ pub(crate) fn is_sound(message: &Message) -> bool {
             Body::Asleep { attempt: number } | Body::HeartbeatReply { round: number } | Body::Ask { round: number } => {
                 *number <= NUMBER_MAX
             }
-            Body::SnapshotOffer { last } | Body::SnapshotGrant { last } => is_position(*last),
+            Body::SnapshotOffer { last } | Body::SnapshotGrant { last } => last.is_sound(),
             Body::SnapshotRequest { least } => is_index(*least),
             Body::PreVoteReply { .. } | Body::VoteReply { .. } => true,
             Body::SnapshotProgress { .. } | Body::TimeoutNow => true,
@@ -56,6 +56,9 @@ fn is_index(index: Index) -> bool {
     index.0 <= NUMBER_MAX
 }
 
-fn is_position(id: LogId) -> bool {
-    is_index(id.index) && id.term.0 <= NUMBER_MAX && (id.index.0 == 0) == (id.term.0 == 0)
+impl LogId {
+    /// Whether any log can have an entry of this position, or can begin behind it.
+    pub fn is_sound(self) -> bool {
+        is_index(self.index) && self.term.0 <= NUMBER_MAX && (self.index.0 == 0) == (self.term.0 == 0)
+    }
 }

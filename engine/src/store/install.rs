@@ -14,6 +14,7 @@ use super::records::{Applied, Replica};
 use super::replicas::{decode_applied, drop_generation, read_replica, reserve_generation};
 use super::{Store, StoreError, keys};
 use engine_core::placement::map::MAP_GROUP;
+use engine_core::sessions::Session;
 use engine_core::snapshot::stream::{Decoder, Kind, Record, StreamError};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::MapRecord;
@@ -40,6 +41,8 @@ pub(super) struct Partial {
     generation: u64,
     decoder: Decoder,
     sessions: u32,
+    /// The place of the last one.
+    last_session: Option<[u8; 29]>,
     founding_record: Option<Vec<u8>>,
     map: Option<Vec<u8>>,
 }
@@ -70,17 +73,21 @@ impl Installer {
         }
         let partial = self.incoming.get_mut(&group).expect("it has begun");
         let mut batch = WriteBatch::default();
-        let Partial { generation, decoder, sessions, founding_record, map, .. } = partial;
+        let Partial { generation, decoder, sessions, last_session, founding_record, map, .. } = partial;
         let taken = decoder.take(chunk, |record: Record<'_>| {
             match record.kind {
+                Kind::Founding | Kind::Map if group != MAP_GROUP => return Err(StreamError::Key(record.kind)),
                 Kind::Founding => *founding_record = Some(record.value.to_vec()),
-                Kind::Map if group == MAP_GROUP && MapRecord::decode(record.value).is_some() => {
-                    *map = Some(record.value.to_vec());
-                }
-                Kind::Map => return Err(StreamError::Key(record.kind)),
+                Kind::Map if MapRecord::decode(record.value).is_none() => return Err(StreamError::Value(record.kind)),
+                Kind::Map => *map = Some(record.value.to_vec()),
                 Kind::Data => keys::with_data(*generation, record.key, |place| batch.put(place, record.value)),
                 Kind::Session => {
                     let place = keys::session_place(*generation, record.key).ok_or(StreamError::Key(record.kind))?;
+                    // They come in order: one that came twice would count twice.
+                    if last_session.replace(place).is_some_and(|last| last >= place) {
+                        return Err(StreamError::Key(record.kind));
+                    }
+                    Session::decode(record.value).map_err(|_| StreamError::Value(record.kind))?;
                     batch.put(place, record.value);
                     *sessions += 1;
                 }
@@ -157,7 +164,8 @@ impl Installer {
         self.abandon(group)?;
         let generation = reserve_generation(&self.store)?;
         let decoder = Decoder::default();
-        let partial = Partial { id, generation, decoder, sessions: 0, founding_record: None, map: None };
+        let partial =
+            Partial { id, generation, decoder, sessions: 0, last_session: None, founding_record: None, map: None };
         self.incoming.insert(group, partial);
         Ok(())
     }

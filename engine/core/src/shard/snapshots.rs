@@ -12,7 +12,7 @@ use super::group::Group;
 use super::{Options, Shard};
 use crate::snapshot::{End, Header};
 use raft::entry::LogId;
-use raft::ids::{GroupId, ReplicaId, Term};
+use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::membership::Membership;
 use raft::message::{Body, Message};
 use raft::progress::PeerState;
@@ -154,7 +154,8 @@ impl Shard {
 impl Group {
     /// Whether the store can take this snapshot in: it brings something, and leaves no hole before the log.
     fn can_install(&self, header: &Header) -> bool {
-        let sound = Membership::decode(&header.membership).is_ok();
+        let possible = header.last.is_sound() && header.last.index > Index(0) && header.last.term <= header.term;
+        let sound = possible && Membership::decode(&header.membership).is_ok();
         let useful = match self.serving {
             super::Serving::Whole => header.last.index > self.handed,
             super::Serving::Hollow => header.last.index >= self.replica.log_start().index,

@@ -64,6 +64,9 @@ pub enum StreamError {
     /// A key that no record of its kind has.
     #[error("a record of kind {0:?} with a key that is none")]
     Key(Kind),
+    /// A value that no record of its kind has.
+    #[error("a record of kind {0:?} with a value that is none")]
+    Value(Kind),
     /// The stream ends inside a record.
     #[error("the snapshot ends inside a record")]
     CutOff,

@@ -209,14 +209,16 @@ impl Model {
         for chunk in &chunks {
             decoder.take(chunk, |Record { kind, key, value }| {
                 match kind {
+                    Kind::Founding | Kind::Map if header.group != GroupId(0) => return Err(StreamError::Key(kind)),
                     Kind::Founding => founding = Some(value.to_vec()),
-                    Kind::Map if header.group != GroupId(0) => return Err(StreamError::Key(kind)),
-                    Kind::Map => map = Some(MapRecord::decode(value).ok_or(StreamError::Key(kind))?),
+                    Kind::Map => map = Some(MapRecord::decode(value).ok_or(StreamError::Value(kind))?),
                     Kind::Data => drop(data.insert(key.to_vec(), value.to_vec())),
                     Kind::Session => {
                         let key = SessionKey::from_bytes(key).map_err(|_| StreamError::Key(kind))?;
-                        let session = Session::decode(value).map_err(|_| StreamError::Key(kind))?;
-                        sessions.insert(key, session);
+                        let session = Session::decode(value).map_err(|_| StreamError::Value(kind))?;
+                        if sessions.insert(key, session).is_some() {
+                            return Err(StreamError::Key(kind));
+                        }
                     }
                 }
                 Ok::<(), StreamError>(())

@@ -11,6 +11,9 @@ use raft::message::{Body, Message};
 use raft::replica::Restored;
 use std::rc::Rc;
 
+/// What the store may be behind.
+pub const APPLY_BYTES_MAX: usize = 1 << 20;
+
 /// The group.
 pub const GROUP: GroupId = GroupId(1);
 
@@ -71,7 +74,7 @@ pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
         append_bytes_max: 1 << 16,
         window_bytes_max: 1 << 20,
         uncommitted_bytes_max: 1 << 20,
-        apply_bytes_max: 1 << 20,
+        apply_bytes_max: APPLY_BYTES_MAX,
         run_bytes_max: 1 << 20,
         lease: 0,
         waiting_max: 100,
