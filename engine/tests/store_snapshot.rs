@@ -17,6 +17,9 @@ const GROUP: GroupId = GroupId(1);
 
 type Chunks = Vec<Vec<u8>>;
 
+/// Kind, key and value.
+type ARecord<'a> = (Kind, &'a [u8], &'a [u8]);
+
 /// A store with sessions, values of many sizes, and another group that no snapshot of this one must show.
 fn source(path: &Path, generations: u64) -> Pair {
     let mut pair = Pair::new(path, &[0, 1, 2]);
@@ -134,7 +137,7 @@ fn records_that_no_store_has_are_refused() {
     let (key, mut value) = (key.to_bytes(), Vec::new());
     session.encode(&mut value);
     let mut receiver = Pair::new(to.path(), &[0, 1]);
-    let records: [&[(Kind, &[u8], &[u8])]; 5] = [
+    let records: [&[ARecord<'_>]; 5] = [
         &[(Kind::Founding, b"", b"of another group")],
         &[(Kind::Map, b"", b"of another group")],
         &[(Kind::Session, &key[..19], &value)],
