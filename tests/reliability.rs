@@ -27,6 +27,8 @@ mod damage;
 mod damage_everywhere;
 #[path = "reliability/disks.rs"]
 mod disks;
+#[path = "reliability/edges.rs"]
+mod edges;
 #[path = "reliability/limits.rs"]
 mod limits;
 #[path = "reliability/links.rs"]

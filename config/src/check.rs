@@ -162,13 +162,14 @@ fn in_raft(raft: &Raft, limits: &Limits) -> Option<Problem> {
         return Some(("raft.inflight_messages", between(raft.inflight_messages, 1, 65_536)));
     }
     // A batch at the limit still goes, alone: these are soft limits, but 0 would stop replication.
-    for (name, bytes) in [
-        ("raft.inflight_bytes", raft.inflight_bytes),
-        ("raft.append_bytes", raft.append_bytes),
-        ("raft.window_bytes", raft.window_bytes),
+    for (name, bytes, most) in [
+        ("raft.inflight_bytes", raft.inflight_bytes, 4 << 30),
+        // A message is one frame, with whatever each entry takes beside its bytes.
+        ("raft.append_bytes", raft.append_bytes, FRAME_BYTES_MAX / 2),
+        ("raft.window_bytes", raft.window_bytes, 4 << 30),
     ] {
-        if !(4 << 10..=4 << 30).contains(&bytes) {
-            return Some((name, between_bytes(bytes, 4 << 10, 4 << 30)));
+        if !(4 << 10..=most).contains(&bytes) {
+            return Some((name, between_bytes(bytes, 4 << 10, most)));
         }
     }
     None
@@ -205,20 +206,26 @@ fn in_store(store: &Store) -> Option<Problem> {
     None
 }
 
+/// The protocol has no longer frames.
+const FRAME_BYTES_MAX: u64 = 4 << 20;
+
+/// Two of them, and the longest key, fit a frame.
+const VALUE_BYTES_MAX: u64 = 1984 << 10;
+
 fn in_limits(limits: &Limits) -> Option<Problem> {
     if !(1..=64 << 10).contains(&limits.key_bytes_max) {
         return Some(("limits.key_bytes_max", between_bytes(limits.key_bytes_max, 1, 64 << 10)));
     }
-    if !(1..=16 << 20).contains(&limits.value_bytes_max) {
-        return Some(("limits.value_bytes_max", between_bytes(limits.value_bytes_max, 1, 16 << 20)));
+    if !(1..=VALUE_BYTES_MAX).contains(&limits.value_bytes_max) {
+        return Some(("limits.value_bytes_max", between_bytes(limits.value_bytes_max, 1, VALUE_BYTES_MAX)));
     }
     // A compare-and-swap carries a key and two values, and a little of its own.
     let least = limits.key_bytes_max + 2 * limits.value_bytes_max + 1024;
     if limits.frame_bytes_max < least {
         return Some(("limits.frame_bytes_max", holds_less(limits.frame_bytes_max, least)));
     }
-    if limits.frame_bytes_max > 64 << 20 {
-        return Some(("limits.frame_bytes_max", between_bytes(limits.frame_bytes_max, least, 64 << 20)));
+    if limits.frame_bytes_max > FRAME_BYTES_MAX {
+        return Some(("limits.frame_bytes_max", between_bytes(limits.frame_bytes_max, least, FRAME_BYTES_MAX)));
     }
     if limits.batch_operations_max == 0 || limits.connections_max == 0 {
         let name = if limits.connections_max == 0 { "limits.connections_max" } else { "limits.batch_operations_max" };

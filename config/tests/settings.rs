@@ -150,7 +150,7 @@ fn wrong_overrides_are_refused_with_their_origin() {
 #[test]
 fn what_cannot_be_meant_is_refused_by_name() {
     let three = "n1=127.0.0.1:7401,n2=127.0.0.1:7402,n3=127.0.0.1:7403";
-    let cases: [(&[(&str, &str)], &str); 22] = [
+    let cases: [(&[(&str, &str)], &str); 24] = [
         (&[("node.nodes", three), ("node.name", "n4")], "node.name"),
         (&[("node.nodes", "n1=a:1,n1=b:2")], "node.nodes"),
         (&[("node.nodes", "n1=a:1,n2=a:1")], "node.nodes"),
@@ -170,7 +170,9 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (&[("raft.snapshot_entries", "1")], "raft.snapshot_entries"),
         (&[("journal.segment", "1000001")], "journal.segment"),
         (&[("journal.segment", "1MiB")], "journal.segment"),
-        (&[("limits.value_bytes_max", "3MiB")], "limits.frame_bytes_max"),
+        (&[("limits.value_bytes_max", "3MiB")], "limits.value_bytes_max"),
+        (&[("limits.frame_bytes_max", "5MiB")], "limits.frame_bytes_max"),
+        (&[("raft.append_bytes", "3MiB")], "raft.append_bytes"),
         (&[("limits.frame_bytes_max", "1MiB")], "limits.frame_bytes_max"),
         (&[("limits.connection_inflight_bytes", "1KiB")], "limits.connection_inflight_bytes"),
     ];

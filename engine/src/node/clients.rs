@@ -38,6 +38,9 @@ const RECEIVE_BYTES: usize = 64 << 10;
 /// How long a client may take for a frame that it has begun, once it may send.
 const FRAME_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A client whose system says nothing for so long, or takes nothing, is gone: its place is for others.
+const SILENCE: Duration = Duration::from_secs(120);
+
 /// When a busy server asks a client to come back, in milliseconds.
 pub const RETRY_AFTER_MS: u32 = 5;
 
@@ -106,6 +109,11 @@ impl Client {
         assert!(inflight > 0 && charged >= bytes, "{bytes} bytes answered of {inflight} requests with {charged} bytes");
         self.inflight.set(inflight - 1);
         self.inflight_bytes.set(charged - bytes);
+    }
+
+    /// Bytes of answers that wait for it; none will be sent when the connection is over.
+    fn is_owed(&self) -> usize {
+        if self.socket.is_closed() { 0 } else { self.socket.queued() }
     }
 
     /// Sends its answers.
@@ -182,7 +190,7 @@ impl Clients {
         self.inflight -= 1;
         let Some(client) = self.open.get(&ticket.connection) else { return };
         client.discharge(bytes);
-        self.owed.note(&client.owed, client.socket.queued());
+        self.owed.note(&client.owed, client.is_owed());
         client.held.add();
         if !client.touched.replace(true) {
             self.touched.push(client.clone());
@@ -198,7 +206,7 @@ impl Clients {
             let waits = !client.starved.get() && client.held.wait(inflight, client.inflight.get(), queued);
             if !waits {
                 client.send();
-                self.owed.note(&client.owed, client.socket.queued());
+                self.owed.note(&client.owed, client.is_owed());
             }
             waits
         });
@@ -209,7 +217,7 @@ impl Clients {
     pub fn flush_all(&mut self) {
         for client in self.touched.drain(..) {
             client.send();
-            self.owed.note(&client.owed, client.socket.queued());
+            self.owed.note(&client.owed, client.is_owed());
         }
     }
 
@@ -242,8 +250,8 @@ impl Clients {
 }
 
 fn owes_much(owed: &mut Owed, client: &Client, all: &BTreeMap<u64, Rc<Client>>, now: u64) -> bool {
-    let shares = all.values().map(|client| (&client.owed, client.socket.queued()));
-    owed.is_too_much(client.socket.queued(), client.bytes_max, now, shares)
+    let shares = all.values().map(|client| (&client.owed, client.is_owed()));
+    owed.is_too_much(client.is_owed(), client.bytes_max, now, shares)
 }
 
 /// An answer of the shard as the wire has it.
@@ -305,6 +313,9 @@ impl Core {
             let node = hello.node;
             return runtime::spawn(async move { snapshot_in::serve(core, socket, reader, node).await });
         }
+        if let Err(error) = socket.notice_silence(SILENCE) {
+            tracing::warn!(core = self.index, %error, "a client that is gone without a word will not be noticed");
+        }
         let client = Rc::new(Client {
             socket,
             inflight: Cell::new(0),
@@ -350,6 +361,17 @@ impl Core {
             }
             let now = self.now();
             loop {
+                while !client.has_room() && !client.socket.is_closed() {
+                    // What is missing of a frame may wait in the kernel: that is not the client's fault.
+                    client.half_since.set(None);
+                    client.starved.set(true);
+                    self.turn_bell.ring();
+                    client.socket.room().wait().await;
+                }
+                client.starved.set(false);
+                if client.socket.is_closed() {
+                    return;
+                }
                 match buffer.next_frame() {
                     Ok(Some(frame)) => {
                         client.half_since.set(None);
@@ -375,14 +397,6 @@ impl Core {
                     Err(error) => return tracing::debug!(core = self.index, %error, "a client's stream is broken"),
                 }
             }
-            while !client.has_room() && !client.socket.is_closed() {
-                // What is missing of a frame may wait in the kernel: that is not the client's fault.
-                client.half_since.set(None);
-                client.starved.set(true);
-                self.turn_bell.ring();
-                client.socket.room().wait().await;
-            }
-            client.starved.set(false);
             if buffer.is_empty() {
                 client.half_since.set(None);
             } else if client.half_since.get().is_none() {

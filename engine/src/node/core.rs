@@ -50,6 +50,9 @@ const STALL: Duration = Duration::from_millis(100);
 /// Reads answered from the block cache in one turn before the sockets are looked at again.
 const FLUSH_EVERY: usize = 512;
 
+/// Messages of other threads that are taken before others have their turn.
+const MESSAGES_MAX: usize = 128;
+
 /// How a core tells main that it stands, or why not.
 pub type Report = flume::Sender<Result<(), NodeError>>;
 
@@ -206,8 +209,14 @@ impl Core {
         {
             let core = self.clone();
             runtime::spawn(async move {
+                let mut taken: usize = 0;
                 while let Some(message) = inbox.receive().await {
                     core.take(message);
+                    taken += 1;
+                    // Whoever sends faster than this would keep turns and ticks waiting.
+                    if taken.is_multiple_of(MESSAGES_MAX) {
+                        runtime::breathe().await;
+                    }
                 }
             });
         }

@@ -49,6 +49,7 @@ use founding::FoundingError;
 use health::{Connections, Health};
 use host::HostError;
 use mesh::{Mesh, ToCore};
+use net::frame::BODY_BYTES_MAX;
 use recovery::RecoveryError;
 use stage::Stage;
 use std::io;
@@ -334,6 +335,9 @@ fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Option
     }
 }
 
+/// What a message to a peer that carries one entry takes beside its command, rounded up: it must fit a frame, too.
+const ENTRY_ALONE_BYTES: usize = 1 << 10;
+
 fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
     let (raft, limits) = (&facts.settings.raft, &facts.settings.limits);
     let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -359,7 +363,7 @@ fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
             key_bytes_max: bytes(limits.key_bytes_max),
             value_bytes_max: bytes(limits.value_bytes_max),
             batch_operations_max: limits.batch_operations_max as usize,
-            command_bytes_max: bytes(limits.frame_bytes_max),
+            command_bytes_max: bytes(limits.frame_bytes_max).min(BODY_BYTES_MAX - ENTRY_ALONE_BYTES),
         },
     }
 }
@@ -369,8 +373,9 @@ fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        // The probe for rings is the one place where a panic is an answer.
-        if std::thread::current().name() != Some("probe") {
+        // The probe for rings is the one place where a panic is an answer. Threads without a name are those of the HTTP server, which
+        // panics at connections that are gone before it looks: no data is in their hands.
+        if std::thread::current().name().is_some_and(|name| name != "probe") {
             std::process::abort();
         }
     }));

@@ -1,8 +1,9 @@
 //! How many bytes of answers may wait for the clients of a core.
 //!
 //! An answer is as long as the value it brings, whatever its request took, and a client may have thousands of requests in
-//! flight. A client that is owed much, or any on a core that owes all of them together too much, gets short answers until
-//! it has read some: a read is refused as busy, and a write is answered without what was there before it.
+//! flight. A client that is owed much, or a little on a core that owes all of them together too much, gets short answers until
+//! it has read some: a read is refused as busy, and a write is answered without what was there before it. Whoever reads what it
+//! is sent is served whatever the others do.
 
 use super::clients::RETRY_AFTER_MS;
 use engine_core::sessions::{self, RESULT_BYTES_MAX};
@@ -11,6 +12,9 @@ use std::cell::Cell;
 
 /// What a client may be owed, in units of what its requests in flight may take: it is not read from long before.
 const CLIENT_FACTOR: usize = 4;
+
+/// Whoever is owed less than this reads its answers.
+const LITTLE_BYTES: usize = 64 << 10;
 
 /// What a core owes.
 #[derive(Debug, Default)]
@@ -49,7 +53,7 @@ impl Owed {
             self.counted = turn;
             shares.for_each(|(share, bytes)| self.note(share, bytes));
         }
-        bytes >= CLIENT_FACTOR * inflight_max || self.bytes >= self.bytes_max
+        bytes >= CLIENT_FACTOR * inflight_max || (self.bytes >= self.bytes_max && bytes >= LITTLE_BYTES)
     }
 }
 
@@ -102,11 +106,12 @@ mod tests {
             shares.iter().map(move |share| (share, bytes))
         };
         shares.iter().for_each(|share| owed.note(share, 30 * MIB));
-        assert!(owed.is_too_much(0, 8 * MIB, 1, all(26 * MIB)), "104 MiB");
+        assert!(owed.is_too_much(MIB, 8 * MIB, 1, all(26 * MIB)), "104 MiB");
+        assert!(!owed.is_too_much(LITTLE_BYTES - 1, 8 * MIB, 1, all(26 * MIB)), "it reads");
         assert_eq!(owed.bytes, 104 * MIB);
-        assert!(owed.is_too_much(0, 8 * MIB, 1, all(0)), "once a turn");
-        assert!(!owed.is_too_much(0, 8 * MIB, 2, all(20 * MIB)));
-        assert!(!owed.is_too_much(0, 8 * MIB, 3, all(90 * MIB)), "there is no reason to look");
+        assert!(owed.is_too_much(MIB, 8 * MIB, 1, all(0)), "once a turn");
+        assert!(!owed.is_too_much(MIB, 8 * MIB, 2, all(20 * MIB)));
+        assert!(!owed.is_too_much(MIB, 8 * MIB, 3, all(90 * MIB)), "there is no reason to look");
         assert_eq!(owed.bytes, 80 * MIB);
     }
 

@@ -173,6 +173,7 @@ impl Core {
         if let Some(received) = received {
             received.answer(Answer::Done);
         }
+        self.state.borrow_mut().storing.installed(header.group);
         self.handle(Event::SnapshotInstalled { header });
     }
 

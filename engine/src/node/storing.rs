@@ -108,6 +108,11 @@ impl Storing {
         self.go_on(Ok(()), Done::new(), now)
     }
 
+    /// A snapshot has replaced the state of a group: where that stands is read now, as what was just written is in memory.
+    pub fn installed(&mut self, group: GroupId) {
+        self.applier.installed(group).unwrap_or_else(|error| fail(self.core, &self.store, &error));
+    }
+
     /// The value of a key if memory can tell.
     pub fn get(&self, group: GroupId, key: &[u8]) -> Cached {
         self.applier.get(group, key).unwrap_or_else(|error| fail(self.core, &self.store, &error))

@@ -164,6 +164,11 @@ impl Applier {
         self.front.written_back();
     }
 
+    /// A snapshot has replaced the state of a group, whose next run may come when the disk would have to be asked where it stands.
+    pub fn installed(&mut self, group: GroupId) -> Result<(), StoreError> {
+        self.standing(group).map(drop)
+    }
+
     /// How far each group has applied its log.
     pub fn positions(&self) -> Vec<(GroupId, LogId)> {
         self.groups.iter().map(|(group, standing)| (*group, standing.applied)).collect()

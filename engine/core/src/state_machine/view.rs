@@ -57,8 +57,11 @@ pub struct Hasher {
     entries: u64,
 }
 
+/// What an entry of a page takes beside its key and value, about: short ones must not make a page that no frame can hold.
+const ENTRY_BYTES: usize = 32;
+
 impl PageBuilder {
-    /// An empty page that will hold at most `limit` entries and `bytes_max` bytes of keys and values. It takes one
+    /// An empty page that will hold at most `limit` entries and `bytes_max` bytes of keys, values and what they take on the wire. It takes one
     /// entry in any case, so that a scan never stands still.
     pub fn new(limit: usize, bytes_max: usize) -> PageBuilder {
         PageBuilder { page: Page::default(), bytes: 0, limit: limit.max(1), bytes_max }
@@ -66,7 +69,7 @@ impl PageBuilder {
 
     /// Takes the next entry of the range, or, if the page is full, notes that there is more and says `false`.
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
-        let bytes = key.len() + value.len();
+        let bytes = key.len() + value.len() + ENTRY_BYTES;
         let full = self.page.entries.len() >= self.limit || self.bytes + bytes > self.bytes_max;
         if full && !self.page.entries.is_empty() {
             self.page.more = true;

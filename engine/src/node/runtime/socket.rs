@@ -136,6 +136,16 @@ impl Socket {
         shared.bell.ring();
     }
 
+    /// Has the system ask now and then whether the other side is there, and end the connection when it does not say so, or takes nothing,
+    /// for `silence`; in seconds.
+    pub fn notice_silence(&self, silence: Duration) -> io::Result<()> {
+        let stream = &self.shared.stream;
+        sockopt::set_socket_keepalive(stream, true)?;
+        sockopt::set_tcp_keepidle(stream, silence / 2)?;
+        sockopt::set_tcp_keepintvl(stream, silence / 8)?;
+        self.give_up_after(silence)
+    }
+
     /// Has the system end the connection when sent bytes are not acknowledged for `silence`.
     pub fn give_up_after(&self, silence: Duration) -> io::Result<()> {
         let milliseconds = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
