@@ -40,12 +40,18 @@ pub(super) struct Walk<'a> {
 
 impl Segment {
     /// Looks for headers at every place where one can be.
+    ///
+    /// A segment is written by one life. Where its opening can be read, what does not name that life is no header, whatever else it
+    /// says: a value may hold anything, but nobody outside knows a life.
     pub fn new(id: SegmentId, bytes: Vec<u8>) -> Result<Segment, RecoverError> {
+        let life = Header::read(&bytes, id).ok().map(|opening| opening.life);
         let mut headers = Vec::new();
         for offset in (0..bytes.len()).step_by(BLOCK_BYTES_MIN) {
             match Header::read(&bytes[offset..], id) {
+                Ok(header) if life.is_some_and(|life| life != header.life) => {}
                 Ok(header) => headers.push((offset as u64, header)),
                 Err(NoHeader::Absent) => {}
+                Err(NoHeader::Version(_)) if life.is_some() => {}
                 Err(NoHeader::Version(version)) => {
                     return Err(RecoverError::Unsupported { segment: id, offset: offset as u64, kind: 0, version });
                 }
