@@ -1,6 +1,6 @@
 //! The same promises on clusters of other shapes: more shards, and nodes that differ in theirs.
 
-use crate::harness::{kvctl, kvctl_with_input, start, start_with};
+use crate::harness::{START_PATIENCE, eventually, kvctl, kvctl_with_input, start, start_with};
 
 #[test]
 fn three_nodes_of_two_shards() {
@@ -35,7 +35,11 @@ fn serves(shards: &[u16]) {
     assert_eq!(scanned.text(), rows);
     kvctl(&nodes, &["group", "checksum", "--timeout", "30s"]).exits(0);
 
-    let status = kvctl(&nodes, &["status", "-o", "json"]).exits(0).json();
+    // Leaders that are on their way home just then make it unhealthy for a moment.
+    let status = eventually(START_PATIENCE, "all groups to have leaders", || {
+        let run = kvctl(&nodes, &["status", "-o", "json"]);
+        (run.code == 0).then(|| run.json())
+    });
     for (node, shards) in status["nodes"].as_array().expect("nodes").iter().zip(shards) {
         assert_eq!(node["shards"].as_u64(), Some(u64::from(*shards)), "{node}");
         assert_eq!(node["forwarded"].as_u64(), Some(0), "a client that routes needs nobody to forward: {node}");

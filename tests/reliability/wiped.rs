@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use net::status::ROLE_LEARNER;
+use net::status::{ROLE_LEADER, ROLE_LEARNER};
 
 use crate::harness::eventually;
 use crate::nemesis::cluster::{Cluster, Options};
@@ -66,6 +66,11 @@ fn a_node_whose_disk_was_wiped_makes_no_majority_with_one_that_is_not_enough() {
         let (victim, other) = (2, 1);
         cluster.kill(other);
         cluster.kill(victim);
+        // While the one that is left believes to lead, it would write the newcomer into its log, to be taken in later.
+        eventually(PATIENCE, "the one that is left to lead nothing", || {
+            let status = cluster.status().into_iter().next()??;
+            status.groups.iter().all(|replica| replica.role != ROLE_LEADER).then_some(())
+        });
         let kept = set_aside(&cluster, victim);
         cluster.start_node(victim);
         let refused = cluster.client(elections(8.0)).put_blind(b"by one node and a wiped one", b"v");
