@@ -28,6 +28,18 @@ fn header(others: [ReplicaId; 2]) -> Header {
     Header { group: GROUP, from: others[0], to: voters[0], term: Term(1), id: 5, last: id(90), membership }
 }
 
+/// A shard with so many entries that has granted a snapshot, and that snapshot.
+fn granted(entries: u64) -> (Shard, Effects, [ReplicaId; 2], Header) {
+    let (mut shard, others) = shard(entries);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last: id(90) });
+    shard.finish(&mut effects);
+    let header = header(others);
+    assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
+    (shard, effects, others, header)
+}
+
 #[test]
 fn the_log_is_cut_only_as_far_as_the_store_holds_it_durably() {
     let (mut shard, others) = shard(20);
@@ -148,13 +160,7 @@ fn a_replica_without_its_store_serves_no_reads_and_does_not_stand() {
 
 #[test]
 fn a_snapshot_of_a_term_that_is_over_is_not_let_in() {
-    let (mut shard, others) = shard(2);
-    let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last: id(90) });
-    shard.finish(&mut effects);
-    let header = header(others);
-    assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
+    let (mut shard, mut effects, others, header) = granted(2);
     // Before any tick looks at what is on its way.
     let beat = Body::Heartbeat { commit: Index(0), round: 0, settled: Index(0) };
     tell(&mut shard, &mut effects, others[1], Term(2), beat);
@@ -163,13 +169,7 @@ fn a_snapshot_of_a_term_that_is_over_is_not_let_in() {
 
 #[test]
 fn a_snapshot_of_what_no_log_can_have_is_not_let_in() {
-    let (mut shard, others) = shard(2);
-    let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last: id(90) });
-    shard.finish(&mut effects);
-    let header = header(others);
-    assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
+    let (shard, _, _, header) = granted(2);
     let later = LogId { term: Term(2), index: Index(90) };
     for last in [id(u64::MAX), LogId { term: Term(0), index: Index(90) }, later, LogId::default()] {
         assert!(!shard.admits_snapshot(&Header { last, ..header.clone() }), "{last:?}");
@@ -207,13 +207,7 @@ fn a_group_whose_store_waits_for_the_disk_leaves_room_to_the_others() {
 
 #[test]
 fn nothing_is_handed_to_a_store_that_switches_to_a_snapshot() {
-    let (mut shard, others) = shard(20);
-    let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last: id(90) });
-    shard.finish(&mut effects);
-    let header = header(others);
-    assert!(shard.admits_snapshot(&header), "it was granted");
+    let (mut shard, mut effects, others, header) = granted(20);
     let end = End { chunks: 1, digest: 1 };
     shard.handle(Event::SnapshotWhole { header: header.clone(), end }, &mut effects);
     tell(

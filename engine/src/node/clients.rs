@@ -2,8 +2,8 @@
 //!
 //! A connection's frames are handled where they lie in its receive buffer. Answers of a turn, on a busy core of a few, are
 //! gathered per connection and leave in one send. A client that does not read its answers, or has too much in flight,
-//! is not read from until that changes, and what it has asked before is answered in short (`owed`); when all of a core's clients together have too much in flight, requests are
-//! refused as busy.
+//! is not read from until that changes, and what it has asked before is answered in short (`owed`); when all of a core's
+//! clients together have too much in flight, requests are refused as busy.
 
 use super::core::Core;
 use super::counters::{self, Counters};
@@ -386,8 +386,7 @@ impl Core {
                             clients.inflight_bytes > self.settings.limits.core_inflight_bytes as usize
                         };
                         if busy {
-                            let refusal = Refusal::Busy { retry_after_ms: RETRY_AFTER_MS };
-                            self.answer(ticket, &Response::Refused(refusal));
+                            self.answer(ticket, &owed::busy());
                             continue;
                         }
                         self.dispatch(ticket, client, frame.header.kind, frame.header.target, frame.body);
