@@ -9,7 +9,7 @@ use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Serving, Shard, Ticket};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
-use lone::{APPLY_BYTES_MAX, GROUP, serving, shard, synced, tell};
+use lone::{APPLY_BYTES_MAX, GROUP, WAITING_MAX, serving, shard, synced, tell};
 use raft::Membership;
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{Index, ReplicaId, Term};
@@ -174,6 +174,41 @@ fn a_snapshot_of_what_no_log_can_have_is_not_let_in() {
     for last in [id(u64::MAX), LogId { term: Term(0), index: Index(90) }, later, LogId::default()] {
         assert!(!shard.admits_snapshot(&Header { last, ..header.clone() }), "{last:?}");
     }
+}
+
+#[test]
+fn a_snapshot_that_contradicts_what_is_committed_here_is_not_let_in() {
+    let (mut shard, others) = shard(20);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    let known = Body::Append { prev: id(20), commit: Index(20), entries: Vec::new() };
+    for body in [known, Body::SnapshotOffer { last: id(90) }] {
+        tell(&mut shard, &mut effects, others[0], Term(2), body);
+    }
+    shard.finish(&mut effects);
+    let header = Header { term: Term(2), last: id(15), ..header(others) };
+    assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
+    let last = LogId { term: Term(2), index: Index(15) };
+    assert!(!shard.admits_snapshot(&Header { last, ..header }));
+}
+
+#[test]
+fn a_group_with_as_many_requests_as_it_may_have_is_busy_for_reads_too() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    synced(&mut shard, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
+    synced(&mut shard, &mut effects);
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    let key = b"k".to_vec();
+    for request in 0..=WAITING_MAX as u64 {
+        let ticket = Ticket { request, ..TICKET };
+        shard.handle(
+            Event::Read { ticket, group: GROUP, query: Query::Get { key: key.clone() }, stale: false },
+            &mut effects,
+        );
+    }
+    assert_eq!(effects.answers, [(Ticket { request: WAITING_MAX as u64, ..TICKET }, Answer::Refused(Refused::Busy))]);
 }
 
 /// Ten times as many as one group may have under way.

@@ -7,7 +7,8 @@
 //!                 [ window ........................................ last ]
 //! ```
 //! `commit` may run ahead of `durable`: a quorum of others can commit what this disk does not hold yet.
-//! Entries leave the window only when they are durable and applied; the journal has them after that.
+//! Entries leave the window when they are durable and applied; the journal has them after that. When it is much too full, those
+//! that are durable and committed leave it, too, and come back from there to be applied: a store may lag for long (rule 21).
 
 use crate::entry::{Entry, LogId};
 use crate::ids::{Index, Term};
@@ -17,6 +18,9 @@ use std::collections::VecDeque;
 
 /// Entries that a slice has room for from its beginning; larger ones grow.
 const SLICE_ROOM: u64 = 1024;
+
+/// What is not applied yet stays in memory until the window holds so many times what it may: to read it again costs more.
+const UNAPPLIED_FACTOR: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -253,13 +257,16 @@ impl Log {
         start
     }
 
-    /// Drops from memory what is durable and applied: everything up to `wanted_above`, and beyond it the oldest as
-    /// long as the window is larger than `bytes_max`.
+    /// Drops from memory what is durable and applied: everything up to `wanted_above`, and beyond it the oldest as long as the
+    /// window is larger than `bytes_max`; if it is much larger, the oldest of what is durable and committed.
     pub(crate) fn trim(&mut self, wanted_above: Index, bytes_max: usize) {
-        let droppable = self.applied.min(self.durable);
+        let applied = self.applied.min(self.durable);
+        let (settled, applicable) = (applied.min(wanted_above), self.applicable());
+        let far_too_much = bytes_max.saturating_mul(UNAPPLIED_FACTOR);
         while let Some(entry) = self.window.front()
-            && entry.index <= droppable
-            && (entry.index <= wanted_above || self.window_bytes > bytes_max)
+            && (entry.index <= settled
+                || entry.index <= applied && self.window_bytes > bytes_max
+                || entry.index <= applicable && self.window_bytes > far_too_much)
         {
             self.window_bytes -= entry.bytes();
             self.window.pop_front();
@@ -349,16 +356,25 @@ mod tests {
     }
 
     #[test]
-    fn memory_keeps_what_is_not_durable_or_not_applied() {
+    fn memory_keeps_what_is_not_durable_or_not_committed() {
         let mut log = empty();
         log.append(entries(&[(1, 1), (1, 2), (1, 3), (1, 4)]), &mut Ready::default());
+        log.commit_to(Index(4));
         log.trim(Index(9), 0);
         assert_eq!(log.window_start(), Index(1));
+
+        let mut log = empty();
+        log.append(entries(&[(1, 1), (1, 2), (1, 3), (1, 4)]), &mut Ready::default());
         log.persisted(id(1, 4));
+        log.commit_to(Index(2));
+        log.trim(Index(9), 100);
+        assert_eq!(log.window_start(), Index(1), "there is room for what is not applied");
+        log.trim(Index(9), 0);
+        assert_eq!((log.window_start(), log.window_bytes()), (Index(3), 200));
         log.commit_to(Index(4));
         log.applied_to(Index(3));
         log.trim(Index(1), 250);
-        assert_eq!((log.window_start(), log.window_bytes()), (Index(3), 200));
+        assert_eq!(log.window_start(), Index(3), "there is room for what somebody wants");
         assert_eq!(log.slice(Index(2), Index(4), 1_000), None);
         assert_eq!(log.slice(Index(3), Index(9), 1).map(|entries| entries.len()), Some(1));
         assert_eq!(log.slice(Index(3), Index(9), 200).map(|entries| entries.len()), Some(2));

@@ -142,6 +142,11 @@ impl Replica {
         assert!(last.index >= applied, "a snapshot took the store from {applied} back to {last:?}");
         if self.log.contains(last) {
             self.log.overtaken_by_snapshot(last.index);
+            let (commit, end) = (self.log.commit(), self.log.last().index);
+            if let State::Leader(leader) = &mut self.state {
+                // What it has just learnt to be committed is not waited for any more.
+                leader.uncommitted_bytes = self.log.bytes_between(commit.next(), end);
+            }
         } else if last.index > self.log.commit() {
             assert!(!matches!(self.state, State::Leader(_)), "the leader of {} lacks {last:?}", self.hard_state.term);
             if !matches!(self.state, State::Follower(_)) {
@@ -173,7 +178,8 @@ mod tests {
     use crate::entry::{Entry, EntryKind, HardState};
     use crate::ids::{Index, Term};
     use crate::membership::Membership;
-    use crate::options::{Options, Restored};
+    use crate::message::Message;
+    use crate::options::{Options, Persisted, Restored};
 
     fn follower() -> Replica {
         let options = Options {
@@ -223,6 +229,24 @@ mod tests {
         assert_eq!(ready.log_start, None);
         assert_eq!((replica.last().index, replica.commit(), replica.applied_index()), (Index(6), Index(4), Index(4)));
         assert_eq!(replica.compact(Index(4)).index, Index(4));
+    }
+
+    #[test]
+    fn a_leader_that_learns_from_a_snapshot_what_is_committed_waits_for_nothing_of_it() {
+        let mut replica = follower();
+        let mut ready = Ready::default();
+        replica.campaign(&mut ready);
+        let vote = |term, body| Message { from: ReplicaId(2), to: ReplicaId(1), term: Term(term), body };
+        replica.step(vote(3, Body::PreVoteReply { granted: true }), &mut ready);
+        let hard_state = std::mem::take(&mut ready).hard_state;
+        replica.persisted(Persisted { hard_state, ..Persisted::default() }, &mut ready);
+        replica.step(vote(3, Body::VoteReply { granted: true }), &mut ready);
+        let last = ready.entries.last().map(Entry::id);
+        replica.persisted(Persisted { last, ..Persisted::default() }, &mut ready);
+        install(&mut replica, 2, 4);
+        let matched = Index(7);
+        replica.step(vote(3, Body::AppendReply(AppendReply::Accepted { matched })), &mut ready);
+        assert_eq!((replica.commit(), replica.uncommitted_bytes()), (matched, 0));
     }
 
     #[test]

@@ -315,7 +315,10 @@ impl Group {
         Ok(())
     }
 
-    pub(super) fn read(&mut self, token: u64, ticket: Ticket, query: Query) -> Result<(), Refused> {
+    pub(super) fn read(&mut self, token: u64, ticket: Ticket, query: Query, max: usize) -> Result<(), Refused> {
+        if self.waiting.len() >= max {
+            return Err(Refused::Busy);
+        }
         let leader = self.replica.leader();
         self.replica.read(token, &mut self.ready).map_err(|_| Refused::NotLeader(leader))?;
         self.waiting.read(token, ticket, query);

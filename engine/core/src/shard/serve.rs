@@ -52,7 +52,10 @@ impl Shard {
                     effects.reads.push(StoreRead { ticket, group: id, query });
                     return;
                 }
-                Some(Serving::Whole) => self.stir(id).expect("it was just seen").read(token, ticket, query),
+                Some(Serving::Whole) => {
+                    let waiting_max = self.options.waiting_max;
+                    self.stir(id).expect("it was just seen").read(token, ticket, query, waiting_max)
+                }
                 Some(_) => Err(Refused::NotServing),
             },
         };

@@ -155,7 +155,10 @@ impl Group {
     /// Whether the store can take this snapshot in: it brings something, and leaves no hole before the log.
     fn can_install(&self, header: &Header) -> bool {
         let possible = header.last.is_sound() && header.last.index > Index(0) && header.last.term <= header.term;
-        let sound = possible && Membership::decode(&header.membership).is_ok();
+        // What is committed here no sound snapshot contradicts (rule 26).
+        let known = self.replica.term_of(header.last.index).filter(|_| header.last.index <= self.replica.commit());
+        let agrees = known.is_none_or(|term| term == header.last.term);
+        let sound = possible && agrees && Membership::decode(&header.membership).is_ok();
         let useful = match self.serving {
             super::Serving::Whole => header.last.index > self.handed,
             super::Serving::Hollow => header.last.index >= self.replica.log_start().index,

@@ -31,6 +31,8 @@ impl Shard {
     /// Costs what the groups that are awake cost, and the peer cores.
     pub(super) fn tick(&mut self, effects: &mut Effects) {
         self.ticks += 1;
+        // Who wakes now counts this tick with those it slept through.
+        let awake: Vec<GroupId> = self.awake.iter().copied().collect();
         for core in self.links.silent(self.ticks) {
             self.wake_on(core);
         }
@@ -40,7 +42,6 @@ impl Shard {
         }
         let ask = self.ticks.is_multiple_of(u64::from(self.options.election_ticks));
         let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
-        let awake: Vec<GroupId> = self.awake.iter().copied().collect();
         for id in awake {
             let group = self.groups.get_mut(&id).expect("a group that is awake exists");
             let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);

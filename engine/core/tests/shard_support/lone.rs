@@ -14,6 +14,9 @@ use std::rc::Rc;
 /// What the store may be behind.
 pub const APPLY_BYTES_MAX: usize = 1 << 20;
 
+/// Requests that may wait.
+pub const WAITING_MAX: usize = 100;
+
 /// The group.
 pub const GROUP: GroupId = GroupId(1);
 
@@ -77,7 +80,7 @@ pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
         apply_bytes_max: APPLY_BYTES_MAX,
         run_bytes_max: 1 << 20,
         lease: 0,
-        waiting_max: 100,
+        waiting_max: WAITING_MAX,
         snapshot_entries: 1000,
         snapshot_log_bytes: 1 << 20,
         limits: Limits::default(),
