@@ -302,10 +302,7 @@ impl Group {
         }
     }
 
-    pub(super) fn write(&mut self, write: Write, command: &[u8], waiting_max: usize) -> Result<(), Refused> {
-        if self.waiting.len() >= waiting_max {
-            return Err(Refused::Busy);
-        }
+    pub(super) fn write(&mut self, write: Write, command: &[u8]) -> Result<(), Refused> {
         let id = self.replica.propose(command.into(), &mut self.ready).map_err(|error| match error {
             ProposeError::NotLeader { leader } => Refused::NotLeader(leader),
             ProposeError::Transferring => Refused::NotLeader(None),
@@ -315,10 +312,7 @@ impl Group {
         Ok(())
     }
 
-    pub(super) fn read(&mut self, token: u64, ticket: Ticket, query: Query, max: usize) -> Result<(), Refused> {
-        if self.waiting.len() >= max {
-            return Err(Refused::Busy);
-        }
+    pub(super) fn read(&mut self, token: u64, ticket: Ticket, query: Query) -> Result<(), Refused> {
         let leader = self.replica.leader();
         self.replica.read(token, &mut self.ready).map_err(|_| Refused::NotLeader(leader))?;
         self.waiting.read(token, ticket, query);

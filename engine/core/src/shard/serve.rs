@@ -33,9 +33,15 @@ impl Shard {
         let named = command.session();
         let session = (SessionKey { client: command.client(), origin: named.group }, named.opened);
         let write = Write { ticket, session, blind: command::is_blind(command) };
-        let waiting_max = self.options.waiting_max;
-        let group = self.stir(id).ok_or(Refused::UnknownGroup)?;
-        group.write(write, bytes, waiting_max)
+        if self.is_crowded(id) {
+            return Err(Refused::Busy);
+        }
+        self.stir(id).ok_or(Refused::UnknownGroup)?.write(write, bytes)
+    }
+
+    /// Whether as many requests of the group wait as may.
+    fn is_crowded(&self, id: GroupId) -> bool {
+        self.groups.get(&id).is_some_and(|group| group.waiting.len() >= self.options.waiting_max)
     }
 
     /// Starts a read; a stale one goes straight to the store.
@@ -52,10 +58,8 @@ impl Shard {
                     effects.reads.push(StoreRead { ticket, group: id, query });
                     return;
                 }
-                Some(Serving::Whole) => {
-                    let waiting_max = self.options.waiting_max;
-                    self.stir(id).expect("it was just seen").read(token, ticket, query, waiting_max)
-                }
+                Some(Serving::Whole) if self.is_crowded(id) => Err(Refused::Busy),
+                Some(Serving::Whole) => self.stir(id).expect("it was just seen").read(token, ticket, query),
                 Some(_) => Err(Refused::NotServing),
             },
         };
