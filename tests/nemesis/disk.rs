@@ -113,6 +113,12 @@ impl Disk {
         while left == 0 && ballast.write_all(&[1; 4096]).is_ok() {}
     }
 
+    /// Bytes that are left.
+    pub fn free(&self) -> u64 {
+        let stat = rustix::fs::statvfs(&self.path).expect("a mounted disk");
+        stat.f_bavail * stat.f_frsize
+    }
+
     /// Gives the room back.
     pub fn empty(&self) {
         std::fs::remove_file(&self.ballast).expect("there was a ballast");

@@ -12,6 +12,9 @@ use crate::nemesis::random::Random;
 use crate::writer::Writer;
 use crate::{PATIENCE, assert_replicas_agree, on_cluster, on_powered_cluster, repeat, settings};
 
+/// Less than a segment of 32 MiB, and enough for what RocksDB sets aside when it opens, in bytes.
+const LEFT: u64 = 24 << 20;
+
 /// A node with work to do notices at its next write; the rest is a slow machine that writes a core dump.
 const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,31 @@ fn full_disks_refuse_writes_by_name_while_reads_go_on_and_recover_by_themselves(
             eventually(Duration::from_secs(10), "writes to work again", || client.put_blind(b"again", b"v").ok());
             println!("round {round}: refused with {why:?}; writes again {:.1?} after", emptied.elapsed());
         }
+        assert_replicas_agree(&cluster);
+    });
+}
+
+/// A start makes a spare segment, which is larger than what is left: it must not take that, nor end because of it.
+#[test]
+fn a_node_starts_on_a_disk_without_room_for_a_segment_and_leaves_what_is_there() {
+    on_cluster("disk-nearly-full", settings(&["journal.segment=32MiB"]), |_, mut cluster| {
+        let mut client = cluster.client(PATIENCE);
+        put_all(&mut client, 1);
+        cluster.nodes.iter().for_each(|node| node.disk.fill(LEFT));
+        for _ in 0..repeat(2, 10) {
+            for node in 0..cluster.nodes.len() {
+                cluster.kill(node);
+                cluster.start_node(node);
+                eventually(PATIENCE, "the node to serve again", || cluster.status().into_iter().nth(node)?);
+            }
+            get_all(&mut cluster.client(PATIENCE), 1);
+        }
+        for node in &cluster.nodes {
+            let free = node.disk.free();
+            assert!(free >= LEFT / 2, "{free} bytes are left of {LEFT}");
+            node.disk.empty();
+        }
+        eventually(PATIENCE, "writes to work again", || client.put_blind(b"again", b"v").ok());
         assert_replicas_agree(&cluster);
     });
 }

@@ -92,6 +92,15 @@ fn a_node_restarted_between_proposing_and_forming_goes_on() {
 }
 
 #[test]
+fn a_newcomer_founds_nothing() {
+    let newcomer = fresh(0, 1).as_newcomer();
+    let why = why(after(newcomer.clone(), &[&fresh(1, 0), &fresh(2, 0)]));
+    assert!(why.starts_with("n1 is to come in as new"), "{why}");
+    let record = record([0, 0, 0]);
+    assert_eq!(after(newcomer, &[&fresh(1, 0), &formed(2, 0, &record)]), Step::JoinAsNew { record });
+}
+
+#[test]
 fn a_wiped_node_comes_in_as_new() {
     let record = record([0, 0, 0]);
     let wiped = fresh(0, 1);

@@ -115,6 +115,8 @@ pub struct State {
     /// Persist numbers in flight, each with the batch that completes it.
     pub(super) unpersisted: VecDeque<(u64, u64)>,
     pub(super) spares_ordered: usize,
+    /// Spares that there was no room for: to be ordered again.
+    pub(super) spares_failed: Vec<SegmentId>,
     /// Segments that wait to be recycled.
     pub(super) idle: Vec<SegmentId>,
     pub(super) clients: Clients,
@@ -156,6 +158,7 @@ impl Core {
             journal,
             unpersisted: VecDeque::from([(RECOVERED, open_batch)]),
             spares_ordered: 0,
+            spares_failed: Vec::new(),
             idle: Vec::new(),
             clients: Clients::new(parts.facts.settings.limits.core_inflight_bytes as usize),
             peers: Peers::new(
@@ -327,13 +330,8 @@ impl Core {
                 self.turn_bell.ring();
             }
             ToCore::JournalWritten(buffer) => self.written.give(buffer),
-            ToCore::SpareReady(id) => {
-                let mut state = self.state.borrow_mut();
-                state.spares_ordered -= 1;
-                state.journal.spare_ready(id);
-                drop(state);
-                self.journal_bell.ring();
-            }
+            ToCore::SpareReady(id) => journal_task::spare_ready(self, id),
+            ToCore::SpareFailed { id, old } => journal_task::spare_failed(self, id, old),
             ToCore::Status(reply) => reply.give(self.status()),
             ToCore::Metrics(reply) => reply.give(self.metrics()),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),

@@ -83,13 +83,15 @@ pub struct Directory {
     shards: u16,
     /// The random number this directory was born with. A wiped directory gets another (rule 7).
     pub incarnation: u64,
+    /// Whether this process has drawn it: nobody has said anything under it before.
+    pub is_fresh: bool,
 }
 
 impl Directory {
     /// Opens `path` for node `name` with `shards` shards, making it (mode 0700) if it is not there.
     pub fn open(path: &Path, name: &str, shards: u16) -> Result<Directory, DirectoryError> {
         let io_error = |error| DirectoryError::Io { path: path.to_path_buf(), error };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error)?;
+        make(path).map_err(io_error)?;
         let lock_path = path.join("LOCK");
         let mut lock =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(lock_path).map_err(io_error)?;
@@ -100,8 +102,14 @@ impl Directory {
         }
         lock.set_len(0).map_err(io_error)?;
         writeln!(lock, "{}", std::process::id()).map_err(io_error)?;
-        let mut directory =
-            Directory { path: path.to_path_buf(), _lock: lock, name: name.into(), shards, incarnation: 0 };
+        let mut directory = Directory {
+            path: path.to_path_buf(),
+            _lock: lock,
+            name: name.into(),
+            shards,
+            incarnation: 0,
+            is_fresh: false,
+        };
         match directory.read("IDENTITY")? {
             Some(bytes) => directory.incarnation = directory.check_identity(&bytes, name, shards)?,
             None => directory.renew()?,
@@ -114,7 +122,7 @@ impl Directory {
         let (incarnation, name, shards) = (random()?, &self.name, self.shards);
         let text = format!("format={FORMAT}\nname={name}\nincarnation={incarnation}\nshards={shards}\n");
         self.write("IDENTITY", text.as_bytes())?;
-        self.incarnation = incarnation;
+        (self.incarnation, self.is_fresh) = (incarnation, true);
         Ok(())
     }
 
@@ -183,6 +191,22 @@ impl Directory {
         };
         write().map_err(|error| DirectoryError::Io { path: path.clone(), error })
     }
+}
+
+/// Makes a directory (mode 0700) if it is not there, and has it and its way from the root outlive a power cut, whoever made it (rule 15).
+pub fn make(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let made = path.ancestors().skip(1).take_while(|above| !above.is_dir()).count();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    for directory in path.ancestors().take(made + 2) {
+        match File::open(directory) {
+            Ok(directory) => directory.sync_all()?,
+            // One that may only be walked through is not ours to make.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// A random number from the kernel: an incarnation, a start id, the name of a journal's life.

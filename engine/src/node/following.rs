@@ -7,6 +7,7 @@
 use super::asking;
 use super::directory::{Directory, DirectoryError};
 use super::founding::{FORMED, MAP};
+use super::journal_files::is_shortage;
 use super::mesh::{Mesh, ToCore};
 use super::stage::Stage;
 use super::{NodeFacts, founding::FoundingError};
@@ -54,7 +55,7 @@ pub fn start(
             };
             match keep(&directory, &map) {
                 Ok(()) => {}
-                Err(DirectoryError::Io { error, .. }) if error.kind() == io::ErrorKind::StorageFull => {
+                Err(DirectoryError::Io { error, .. }) if is_shortage(&error) => {
                     tracing::warn!("no room to keep the cluster map of epoch {}: waiting for some", map.epoch);
                     waiting = Some(map);
                     continue;
@@ -90,9 +91,9 @@ pub enum Petitioned {
     Waits(String),
 }
 
-/// Asks every node of the cluster of `record` which map it has, and to take this node in. `asked`: this process has sent a
-/// petition; the first node may have acted on it before the second one is asked for its map.
-pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64, asked: &mut bool) -> Petitioned {
+/// Asks every node of the cluster of `record` which map it has, and to take this node in. The incarnation was drawn by this process:
+/// a map that holds it does so for one of its petitions.
+pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64) -> Petitioned {
     let (name, cluster) = (&settings.node.name, record.cluster);
     let founded = ClusterMap::founded(record);
     let mut refused = None;
@@ -106,7 +107,6 @@ pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64, 
             continue;
         };
         let petition = Petition { name: name.clone(), incarnation, shards: settings.node.shards, replaces };
-        *asked = true;
         match asking::ask(&node.address, Kind::PetitionAnswer, |out| follow::write_petition(out, 1, &petition)) {
             Ok(body) => refused = follow::petition_answer(&body).or(refused),
             Err(error) => tracing::debug!(node = node.name, %error, "a node does not take the petition"),

@@ -24,6 +24,9 @@ pub const FORMED: &str = "FORMED";
 /// The file of the cluster map.
 pub const MAP: &str = "MAP";
 
+/// The file that says that the replicas of the first map have been created.
+pub const CREATED: &str = "CREATED";
+
 /// Why this node cannot be a member of the cluster its settings describe.
 #[derive(Debug, thiserror::Error)]
 pub enum FoundingError {
@@ -39,6 +42,17 @@ pub enum FoundingError {
         path: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// Replicas were created here, and which cluster they belong to is not known any more.
+    #[error(
+        "{path} is lost, though this data directory has served: restore it from a copy, or set the directory aside and come in as \
+         new (`kvctl node start {name} --new`)"
+    )]
+    Lost {
+        /// The file.
+        path: String,
+        /// The node.
+        name: String,
     },
     /// The record is another directory's: this one was put together from parts.
     #[error(
@@ -87,6 +101,12 @@ pub fn map(directory: &Directory) -> Result<Option<ClusterMap>, FoundingError> {
 /// The rules, as this node's settings and directory have them.
 pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, FoundingError> {
     let state = state(directory)?;
+    if state == State::Empty && directory.read(CREATED)?.is_some() {
+        return Err(FoundingError::Lost {
+            path: directory.path().join(FORMED).display().to_string(),
+            name: settings.node.name.clone(),
+        });
+    }
     if let State::Formed(record) | State::Proposed(record) = &state {
         let (name, incarnation) = (&settings.node.name, directory.incarnation);
         match map(directory)? {
@@ -101,8 +121,15 @@ pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, Fou
             return Err(FoundingError::Changed { differences });
         }
     }
+    if settings.node.new && state != State::Empty {
+        tracing::warn!(
+            "node.new changes nothing: this data directory belongs to a cluster already; `kvctl node start {} --new` sets aside what it holds",
+            settings.node.name
+        );
+    }
     let shards = settings.node.shards;
-    Ok(Founding::new(settings.number(), directory.incarnation, shards, settings.blueprint(), state))
+    let founding = Founding::new(settings.number(), directory.incarnation, shards, settings.blueprint(), state);
+    Ok(if settings.node.new { founding.as_newcomer() } else { founding })
 }
 
 /// Goes on until the cluster is formed; says on the way whom it waits for.
@@ -112,7 +139,7 @@ pub fn complete(
     settings: &Settings,
     stage: &Stage,
 ) -> Result<FoundingRecord, FoundingError> {
-    let (mut said, mut asked) = (String::new(), false);
+    let mut said = String::new();
     loop {
         match founding.step() {
             Step::Ask(positions) => {
@@ -150,21 +177,19 @@ pub fn complete(
                 wait(founding, stage, vec![sentence.clone()], sentence, &mut said);
             }
             Step::JoinAsNew { record } => {
-                match following::petition(&record, settings, directory.incarnation, &mut asked) {
-                    Petitioned::TakenIn(map) if asked => {
+                if !directory.is_fresh {
+                    // An earlier process may have asked under that number, and been taken in. Nobody knows how far it came and what of
+                    // it is lost, so nothing may ever be said under it again (rule 7).
+                    directory.renew()?;
+                    founding.renewed(directory.incarnation);
+                    stage.set_answer(founding.answer());
+                    tracing::info!("this data directory asks to be taken in under a number of its own");
+                }
+                match following::petition(&record, settings, directory.incarnation) {
+                    Petitioned::TakenIn(map) => {
                         following::keep_first(directory, &record, &map)?;
                         founding.joined(record.clone());
                         tracing::info!(epoch = map.epoch, "the cluster has taken this data directory in");
-                    }
-                    Petitioned::TakenIn(_) => {
-                        // An earlier process asked for that. Nobody knows how far it came and what of it is lost, so
-                        // nothing may ever be said under that number again (rule 7).
-                        directory.renew()?;
-                        founding.renewed(directory.incarnation);
-                        stage.set_answer(founding.answer());
-                        tracing::warn!(
-                            "this data directory was taken in once and knows nothing of it: it asks as another one"
-                        );
                     }
                     Petitioned::Waits(sentence) => wait(founding, stage, vec![sentence.clone()], sentence, &mut said),
                 }
@@ -187,4 +212,104 @@ fn ask(founding: &Founding, address: &str) -> io::Result<Answer> {
     let query = |out: &mut Vec<u8>| net::founding::write_query(out, 1, &founding.query());
     let body = asking::ask(address, Kind::FoundingAnswer, query)?;
     net::founding::answer(&body).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::front;
+    use config::nodes::NodeAddress;
+    use engine_core::placement::petition::Petition;
+    use net::follow;
+    use net::frame::BODY_BYTES_MAX;
+    use net::hello::HELLO_BYTES;
+    use net::receive::RecvBuffer;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    /// The other node: a member of a cluster that has taken this one in before, which it hears of a question too late.
+    struct Other {
+        answer: Answer,
+        stale: Option<ClusterMap>,
+        map: ClusterMap,
+    }
+
+    impl Other {
+        fn serve(mut self, listener: TcpListener) {
+            for stream in listener.incoming() {
+                // Whoever asks goes away when it has its answer.
+                let _ = stream.and_then(|stream| self.answer(stream));
+            }
+        }
+
+        fn answer(&mut self, mut stream: TcpStream) -> io::Result<()> {
+            let mut hello = [0; HELLO_BYTES];
+            stream.read_exact(&mut hello)?;
+            let mut out = front::reply(&Stage::new(self.answer.clone()), Ok(())).encode().to_vec();
+            let mut buffer = RecvBuffer::new(4096, BODY_BYTES_MAX);
+            loop {
+                let count = stream.read(buffer.spare())?;
+                buffer.filled(count);
+                let Some(frame) = buffer.next_frame().map_err(io::Error::other)? else { continue };
+                match frame.header.kind() {
+                    Some(Kind::FoundingQuery) => net::founding::write_answer(&mut out, 1, &self.answer),
+                    Some(Kind::MapQuery) => {
+                        let map = self.stale.take().unwrap_or_else(|| self.map.clone());
+                        follow::write_answer(&mut out, 1, Some(&map.encode()));
+                    }
+                    _ => {
+                        let petition = follow::petition(frame.body).map_err(io::Error::other)?;
+                        if let Ok((_, next)) = self.map.admit(&petition) {
+                            self.map = next;
+                        }
+                        follow::write_petition_answer(&mut out, 1, None);
+                    }
+                }
+                return stream.write_all(&out);
+            }
+        }
+    }
+
+    fn settings(address: SocketAddr) -> Settings {
+        let mut settings = Settings::default();
+        (settings.node.name, settings.node.replication) = ("n2".into(), 1);
+        let addresses = [("n1", address.to_string()), ("n2", "127.0.0.1:1".into())];
+        settings.node.nodes = addresses.map(|(name, address)| NodeAddress { name: name.into(), address }).into();
+        settings
+    }
+
+    #[test]
+    fn nobody_comes_back_under_a_number_that_an_earlier_process_may_have_used() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let settings = settings(listener.local_addr().expect("an address"));
+        let temp = tempfile::tempdir().expect("a directory");
+        let open = || Directory::open(temp.path(), "n2", settings.node.shards).expect("a data directory");
+        let before = open().incarnation;
+
+        let record = settings.blueprint().record(&[(1, 1), (2, 1)]);
+        let founded = ClusterMap::founded(&record);
+        let petition = Petition { name: "n2".into(), incarnation: before, shards: 1, replaces: 2 };
+        let (_, map) = founded.admit(&petition).expect("it was taken in");
+        let answer = Founding::new(0, 1, 1, settings.blueprint(), State::Formed(record)).answer();
+        let other = Other { answer, stale: Some(founded), map };
+        std::thread::spawn(move || other.serve(listener));
+
+        let mut directory = open();
+        let mut founding = begin(&directory, &settings).expect("an empty directory");
+        let stage = Stage::new(founding.answer());
+        complete(&mut founding, &mut directory, &settings, &stage).expect("it is taken in");
+        assert_ne!(directory.incarnation, before);
+        let map = super::map(&directory).expect("a map").expect("one that takes it in");
+        assert!(map.holds("n2", directory.incarnation));
+    }
+
+    #[test]
+    fn a_directory_that_has_served_and_knows_no_cluster_is_no_empty_one() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let settings = settings(([127, 0, 0, 1], 1).into());
+        let directory = Directory::open(temp.path(), "n2", settings.node.shards).expect("a data directory");
+        assert!(begin(&directory, &settings).is_ok());
+        directory.write(CREATED, b"").expect("written");
+        assert!(matches!(begin(&directory, &settings), Err(FoundingError::Lost { .. })));
+    }
 }

@@ -46,13 +46,21 @@ pub fn read_all(directory: &Path) -> io::Result<Vec<(SegmentId, Vec<u8>)>> {
         if let Some(number) = name.strip_prefix("segment-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
             OpenOptions::new().read(true).write(true).open(entry.path())?.sync_data()?;
             segments.push((SegmentId(number), fs::read(entry.path())?));
-        } else if name.starts_with("spare-") {
-            // Half made when the process ended.
-            fs::remove_file(entry.path())?;
         }
     }
     File::open(directory)?.sync_all()?;
     Ok(segments)
+}
+
+/// Removes what was half made when the last process ended, before anything needs the room.
+pub fn drop_half_made(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("spare-") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the file system of `directory` takes writes that bypass the page cache.
@@ -86,26 +94,18 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                     let deleted = fs::remove_file(path(&directory, id));
                     deleted.unwrap_or_else(|error| tracing::warn!(core, %error, "cannot delete an old segment"));
                 }
-                Spare::Make { id, old } => loop {
-                    match make(&directory, id, old, bytes) {
-                        Ok(()) => {
-                            mesh.send(core, ToCore::SpareReady(id));
-                            break;
-                        }
-                        // A full disk is not a failed write: nothing of the journal was in that file, and the low-water
-                        // mark has had writes refused before it came to this.
-                        Err(error) if is_shortage(&error) => {
-                            tracing::warn!(core, %error, "cannot make a spare segment; trying again");
-                            std::thread::sleep(RETRY_AFTER);
-                            if work.is_closed() {
-                                return;
-                            }
-                        }
-                        // A sync that failed must not be tried again: the second one succeeds, and the data is gone.
-                        Err(error) => {
-                            tracing::error!(core, %error, "cannot make a spare segment; stopping at once");
-                            std::process::abort();
-                        }
+                Spare::Make { id, old } => match make(&directory, id, old, bytes) {
+                    Ok(()) => mesh.send(core, ToCore::SpareReady(id)),
+                    // A full disk is not a failed write: nothing of the journal was in that file, and the low-water
+                    // mark has had writes refused before it came to this.
+                    Err(error) if is_shortage(&error) => {
+                        tracing::warn!(core, %error, "cannot make a spare segment; trying again");
+                        std::thread::sleep(RETRY_AFTER);
+                        mesh.send(core, ToCore::SpareFailed { id, old });
+                    }
+                    Err(error) => {
+                        tracing::error!(core, %error, "cannot make a spare segment; stopping at once");
+                        std::process::abort();
                     }
                 },
             }
@@ -115,7 +115,7 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
 }
 
 /// Whether something ran out that may be there again, and the disk is not at fault.
-fn is_shortage(error: &io::Error) -> bool {
+pub fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let shortages = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
@@ -128,17 +128,30 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> 
         Some(old) if fs::metadata(&old).is_ok_and(|file| file.len() == bytes) => fs::rename(old, target)?,
         _ => {
             let aside = directory.join(format!("spare-{:016x}", id.0));
-            let zeros = vec![0; 1 << 20];
-            let mut file = File::create(&aside)?;
-            let mut left = bytes;
-            while left > 0 {
-                let count = left.min(zeros.len() as u64) as usize;
-                file.write_all(&zeros[..count])?;
-                left -= count as u64;
+            if let Err(error) = write_zeros(&aside, bytes) {
+                // What it took of the room others need more.
+                let _ = fs::remove_file(&aside);
+                return Err(error);
             }
-            file.sync_all()?;
             fs::rename(aside, target)?;
         }
     }
     File::open(directory)?.sync_all()
+}
+
+/// Writes a file of `bytes` zeros, if there is room for all of them.
+fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let stat = rustix::fs::fstatvfs(&file)?;
+    if stat.f_bavail.saturating_mul(stat.f_frsize) < bytes {
+        return Err(rustix::io::Errno::NOSPC.into());
+    }
+    let zeros = vec![0; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let count = left.min(zeros.len() as u64) as usize;
+        file.write_all(&zeros[..count])?;
+        left -= count as u64;
+    }
+    file.sync_all()
 }

@@ -8,7 +8,7 @@ use super::journal_disk::Batch;
 use super::journal_files::Spare;
 use super::journal_past::Wanted;
 use super::{queue, runtime};
-use engine_core::journal::Extent;
+use engine_core::journal::{Extent, SegmentId};
 use engine_core::shard::Event;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
@@ -67,7 +67,7 @@ fn order_spares(core: &Core) {
     let state = &mut *core.state.borrow_mut();
     state.idle.extend(state.journal.reclaim());
     for _ in 0..state.journal.spares_wanted().saturating_sub(state.spares_ordered) {
-        let id = state.journal.new_segment();
+        let id = state.spares_failed.pop().unwrap_or_else(|| state.journal.new_segment());
         state.spares_ordered += 1;
         let old = state.idle.pop();
         core.spares.send(Spare::Make { id, old });
@@ -76,6 +76,23 @@ fn order_spares(core: &Core) {
     for id in state.idle.drain(..state.idle.len().saturating_sub(IDLE_MAX)) {
         core.spares.send(Spare::Delete(id));
     }
+}
+
+/// A spare that was ordered is there.
+pub fn spare_ready(core: &Core, id: SegmentId) {
+    let state = &mut *core.state.borrow_mut();
+    state.spares_ordered -= 1;
+    state.journal.spare_ready(id);
+    core.journal_bell.ring();
+}
+
+/// There was no room for a spare: it is ordered again, of a segment that has fallen idle meanwhile if there is one, as that needs none.
+pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>) {
+    let state = &mut *core.state.borrow_mut();
+    state.spares_ordered -= 1;
+    state.spares_failed.push(id);
+    state.idle.extend(old);
+    core.journal_bell.ring();
 }
 
 /// Reads old entries of a group back, for a slow peer or for the own store; `None` if they are not there any more.

@@ -134,6 +134,13 @@ pub enum ToCore {
     JournalWritten(Vec<u8>),
     /// A zero-written, synced segment file stands ready.
     SpareReady(SegmentId),
+    /// There is no room for the file of a segment; the old one it was to be made of.
+    SpareFailed {
+        /// The segment.
+        id: SegmentId,
+        /// What it was to be made of.
+        old: Option<SegmentId>,
+    },
     /// What the replicas of this core look like.
     Status(Reply<CoreStatus>),
     /// What the core has counted, for a scrape.

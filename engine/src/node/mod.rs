@@ -190,7 +190,7 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
 
 /// Opens the stores, starts the cores, and waits for them to end.
 fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>) -> Result<(), NodeError> {
-    let created = directory.read("CREATED")?.is_some();
+    let created = directory.read(founding::CREATED)?.is_some();
     let shards = facts.settings.node.shards;
     let (mesh, inboxes) =
         Mesh::new(shards).map_err(|error| NodeError::Start { what: "the inboxes of the cores".into(), error })?;
@@ -212,7 +212,7 @@ fn serve(facts: &Arc<NodeFacts>, directory: &Arc<Directory>, stage: &Arc<Stage>)
         }
     }
     if !created {
-        directory.write("CREATED", b"all replicas of the first map\n")?;
+        directory.write(founding::CREATED, b"all replicas of the first map\n")?;
     }
     let watched = space::Watched {
         path: directory.path().into(),
@@ -250,7 +250,10 @@ fn prepare(
     let home = directory.core(index);
     let io_error = |error| NodeError::Directory(DirectoryError::Io { path: home.clone(), error });
     let journal_directory = home.join("journal");
-    std::fs::create_dir_all(&journal_directory).map_err(io_error)?;
+    directory::make(&journal_directory)
+        .and_then(|()| directory::make(&home))
+        .and_then(|()| journal_files::drop_half_made(&journal_directory))
+        .map_err(io_error)?;
     let path = home.join("db");
     let settings = &facts.settings;
     let options = store_options(settings, path.clone());

@@ -104,11 +104,6 @@ impl<T> Work<T> {
             }
         }
     }
-
-    /// Whether every sender is gone.
-    pub fn is_closed(&self) -> bool {
-        self.shared.is_closed()
-    }
 }
 
 /// Starts a helper thread that works on what it is sent. Errors: the system refuses another thread.

@@ -53,6 +53,8 @@ pub struct Founding {
     shards: u16,
     blueprint: Blueprint,
     state: State,
+    /// It comes into a cluster that is there, and founds none.
+    newcomer: bool,
     round: BTreeMap<u16, Heard>,
 }
 
@@ -70,7 +72,12 @@ impl Founding {
         assert_eq!(blueprint.contradiction(), None, "founding begins with a sound blueprint");
         assert!(usize::from(own) < blueprint.nodes.len(), "node {own} of {}", blueprint.nodes.len());
         assert!(shards > 0, "a node has at least one shard");
-        Founding { own, incarnation, shards, blueprint, state, round: BTreeMap::new() }
+        Founding { own, incarnation, shards, blueprint, state, newcomer: false, round: BTreeMap::new() }
+    }
+
+    /// The same node, if it proposes nothing: it is to come into a cluster that is formed.
+    pub fn as_newcomer(self) -> Founding {
+        Founding { newcomer: true, ..self }
     }
 
     /// What this node tells whoever asks. Holds only what is synced.
@@ -164,6 +171,12 @@ impl Founding {
             return Step::Wait { waiting_for: silent };
         }
         match &self.state {
+            State::Empty if self.newcomer => Step::Conflict {
+                why: format!(
+                    "{} is to come in as new (node.new), and no node of the list is a member of a cluster: start it without that",
+                    self.name(self.own)
+                ),
+            },
             State::Empty => self.propose(),
             State::Proposed(record) => self.form(record),
             State::Formed(_) => unreachable!("answered above"),
