@@ -47,6 +47,7 @@ impl Core {
         if let Some(held) = self.connections.get_mut(&connection) {
             held.recv = recv;
         }
+        self.write_queued(connection);
     }
 
     fn frame(&mut self, id: ConnectionId, frame: &Frame<'_>) -> Result<(), String> {
@@ -59,11 +60,12 @@ impl Core {
         let ticket = Ticket::from_wire(frame.header.id);
         match self.pending.get(ticket) {
             Some(pending) if pending.phase == Phase::InFlight(id) => {
+                connection.discharge(pending.charge);
                 self.retry.answered();
                 self.answered(ticket, response);
             }
             // A ping's answer, or one that came after the deadline.
-            _ => {}
+            _ => connection.discharge_forsaken(frame.header.id),
         }
         Ok(())
     }

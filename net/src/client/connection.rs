@@ -3,10 +3,21 @@
 use super::pending::Ticket;
 use crate::frame::BODY_BYTES_MAX;
 use crate::receive::RecvBuffer;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Bytes a connection receives into, to begin with.
 const RECV_BYTES: usize = 64 << 10;
+
+/// With so many bytes unanswered, the next request waits. A node reads no further with 8 MiB (by default) or 16,384
+/// requests of a connection in flight; this and a frame of the largest size are less, so a ping always finds a reader.
+const WINDOW_BYTES: usize = 3 << 20;
+
+/// What a node charges a request beyond its body, and so does the window.
+const REQUEST_BYTES: usize = 256;
+
+/// With so many bytes unsent, the next request waits. What is encoded leaves, however late; what waits may expire.
+const UNSENT_BYTES: usize = 256 << 10;
 
 /// Names one connection of one client; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,12 +41,16 @@ pub(super) struct Connection {
     pub(super) stage: Stage,
     /// Until when it must be ready.
     pub(super) ready_by: Duration,
-    /// Requests to write once it is ready.
-    pub(super) queued: Vec<Ticket>,
+    /// Requests to write once it is ready and has room.
+    pub(super) queued: VecDeque<Ticket>,
     pub(super) out: Out,
     pub(super) recv: RecvBuffer,
     /// Frames written and not answered.
     pub(super) unanswered: u32,
+    /// What their requests are charged, all together.
+    charged: usize,
+    /// What each of them is charged that nobody waits for any more, by its id on the wire.
+    forsaken: BTreeMap<u64, usize>,
     /// When it last went from idle to waiting, or was heard of.
     pub(super) heard_at: Duration,
     pub(super) pinged: bool,
@@ -48,13 +63,44 @@ impl Connection {
             core,
             stage: Stage::Connecting,
             ready_by,
-            queued: Vec::new(),
+            queued: VecDeque::new(),
             out: Out::default(),
             recv: RecvBuffer::new(RECV_BYTES, BODY_BYTES_MAX),
             unanswered: 0,
+            charged: 0,
+            forsaken: BTreeMap::new(),
             heard_at: Duration::ZERO,
             pinged: false,
         }
+    }
+
+    /// Whether another request may be written, whatever its size.
+    pub(super) fn has_room(&self) -> bool {
+        self.stage == Stage::Ready && self.charged < WINDOW_BYTES && self.out.unsent().len() < UNSENT_BYTES
+    }
+
+    /// A request has been written, in a frame of `bytes` bytes. Gives back what it is charged.
+    pub(super) fn charge(&mut self, bytes: usize) -> usize {
+        let charge = bytes + REQUEST_BYTES;
+        self.charged += charge;
+        charge
+    }
+
+    /// It is answered.
+    pub(super) fn discharge(&mut self, charge: usize) {
+        assert!(self.charged >= charge, "{charge} bytes answered of {}", self.charged);
+        self.charged -= charge;
+    }
+
+    /// Nobody waits any more for the answer with this id; the node still owes it.
+    pub(super) fn forsake(&mut self, id: u64, charge: usize) {
+        self.forsaken.insert(id, charge);
+    }
+
+    /// An answer came that nobody waits for.
+    pub(super) fn discharge_forsaken(&mut self, id: u64) {
+        let charge = self.forsaken.remove(&id).unwrap_or(0);
+        self.discharge(charge);
     }
 }
 

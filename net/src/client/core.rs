@@ -181,6 +181,7 @@ impl Core {
         if let Some(connection) = self.connections.get_mut(&connection) {
             connection.out.sent(count);
         }
+        self.write_queued(connection);
     }
 
     /// Room to receive into; `None` if the connection is gone. Tell [`Core::received`].

@@ -1,6 +1,6 @@
 //! Where a request goes next, and writing it there.
 
-use super::connection::{Connection, ConnectionId, Effect, Stage};
+use super::connection::{Connection, ConnectionId, Effect};
 use super::core::Core;
 use super::error::ClientError;
 use super::pending::{Ask, Pending, Phase, ScanPart, Ticket, Work};
@@ -167,11 +167,23 @@ impl Core {
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
             return;
         };
-        if connection.stage == Stage::Ready {
+        if connection.queued.is_empty() && connection.has_room() {
             self.write(ticket, id);
         } else {
-            pending.phase = Phase::Queued;
-            connection.queued.push(ticket);
+            pending.phase = Phase::Queued(id);
+            connection.queued.push_back(ticket);
+        }
+    }
+
+    /// Writes the requests that wait for a connection, as far as it has room.
+    pub(super) fn write_queued(&mut self, id: ConnectionId) {
+        while let Some(connection) = self.connections.get_mut(&id)
+            && connection.has_room()
+            && let Some(ticket) = connection.queued.pop_front()
+        {
+            if self.pending.get(ticket).is_some_and(|pending| pending.phase == Phase::Queued(id)) {
+                self.write(ticket, id);
+            }
         }
     }
 
@@ -218,9 +230,10 @@ impl Core {
     }
 
     /// Encodes a request into a ready connection's buffer.
-    pub(super) fn write(&mut self, ticket: Ticket, id: ConnectionId) {
+    fn write(&mut self, ticket: Ticket, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(pending) = self.pending.get_mut(ticket) else { return };
+        let begin = connection.out.end_position();
         let (out, wire) = (connection.out.buffer(), ticket.wire());
         let target = pending.group.map_or(0, |group| group.0);
         match &mut pending.work {
@@ -247,6 +260,7 @@ impl Core {
         }
         pending.phase = Phase::InFlight(id);
         pending.frame_end = connection.out.end_position();
+        pending.charge = connection.charge((pending.frame_end - begin) as usize);
         if connection.unanswered == 0 {
             connection.heard_at = self.now;
             connection.pinged = false;

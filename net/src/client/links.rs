@@ -32,7 +32,7 @@ impl Core {
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
         for ticket in &lost.queued {
-            if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued) {
+            if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued(connection)) {
                 self.unreachable(*ticket, why.to_owned());
             }
         }
@@ -89,12 +89,6 @@ impl Core {
         }
         connection.stage = Stage::Ready;
         self.hosts.list[host].failures = 0;
-        let queued = std::mem::take(&mut connection.queued);
-        for ticket in queued {
-            if self.pending.get(ticket).is_some_and(|pending| pending.phase == Phase::Queued) {
-                self.write(ticket, id);
-            }
-        }
         true
     }
 
@@ -102,11 +96,19 @@ impl Core {
     pub(super) fn expired(&mut self, ticket: Ticket) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         let host = &self.hosts.list[pending.host];
-        let in_flight = matches!(pending.phase, Phase::InFlight(_));
-        let why = if in_flight {
+        let mut in_flight = false;
+        let why = if let Phase::InFlight(id) = pending.phase {
+            in_flight = true;
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.forsake(ticket.wire(), pending.charge);
+            }
             format!("no answer from {} in time", host.address)
         } else if !pending.why.is_empty() {
             pending.why.clone()
+        } else if let Phase::Queued(id) = pending.phase
+            && self.connections.get(&id).is_some_and(|connection| connection.stage == Stage::Ready)
+        {
+            format!("{} had too much to do before it", host.address)
         } else if let Some(fetch) = self.map_fetch.and_then(|fetch| self.pending.get(fetch)) {
             // It never got further than waiting for the map: what keeps the map from coming is the reason.
             if fetch.why.is_empty() { "no node of the list answers".to_owned() } else { fetch.why.clone() }

@@ -66,8 +66,8 @@ pub(super) enum Ask {
 pub(super) enum Phase {
     /// In somebody's list: waits for the map, a session or its parts.
     Parked,
-    /// Waits for the connection to open.
-    Queued,
+    /// Waits for the connection to open, or to have room.
+    Queued(ConnectionId),
     /// Written into the connection's buffer.
     InFlight(ConnectionId),
     /// Pauses before the next attempt.
@@ -85,6 +85,8 @@ pub(super) struct Pending {
     pub(super) maybe_applied: bool,
     /// Where its frame ends in the connection's stream.
     pub(super) frame_end: u64,
+    /// What it takes of the connection's window while it is in flight.
+    pub(super) charge: usize,
     /// The host it was sent to last, and the node if it was sent to a group's replica.
     pub(super) host: usize,
     pub(super) node: Option<u16>,
@@ -125,6 +127,7 @@ impl Pending {
             phase: Phase::Parked,
             maybe_applied: false,
             frame_end: 0,
+            charge: 0,
             host: 0,
             node: None,
             group: None,

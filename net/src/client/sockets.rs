@@ -122,7 +122,7 @@ impl Sockets {
         self.open.retain(|open| open.connection != connection);
     }
 
-    /// Sends what every connection has to send, one send each; whether all are still there.
+    /// Sends what every connection has to send, as far as the system takes it; whether all are still there.
     pub(super) fn send(&mut self, core: &mut Core, now: Duration) -> bool {
         let before = self.open.len();
         self.open.retain_mut(|open| {
@@ -232,26 +232,31 @@ fn finish_connect(open: &mut Open, core: &mut Core, now: Duration) -> bool {
     }
 }
 
+/// Sends until there is no more, or the system takes no more: what was sent makes room for what waits in the core.
 fn send_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
-    let output = core.output(open.connection);
-    if output.is_empty() {
-        return true;
-    }
-    let wanted = output.len();
-    match (&open.socket).write(output) {
-        Ok(count) => {
-            core.sent(open.connection, count);
-            open.set_full(count < wanted);
-            true
+    loop {
+        let output = core.output(open.connection);
+        if output.is_empty() {
+            return true;
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            open.set_full(true);
-            true
-        }
-        Err(error) if error.kind() == ErrorKind::Interrupted => true,
-        Err(error) => {
-            core.lost(open.connection, &error.to_string(), now);
-            false
+        let wanted = output.len();
+        match (&open.socket).write(output) {
+            Ok(count) => {
+                core.sent(open.connection, count);
+                if count < wanted {
+                    open.set_full(true);
+                    return true;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                open.set_full(true);
+                return true;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                core.lost(open.connection, &error.to_string(), now);
+                return false;
+            }
         }
     }
 }

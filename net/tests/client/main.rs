@@ -3,6 +3,7 @@
 mod cluster;
 mod retries;
 mod sessions;
+mod window;
 mod world;
 
 use net::client::ClientOptions;

@@ -160,13 +160,7 @@ fn write_that_everyone_refused_was_not_applied() {
 fn write_whose_frame_did_not_leave_whole_was_not_applied() {
     let mut world = World::with_session(options(), 1);
     let key = world.key_of(1);
-    let connection = {
-        world.get(&key);
-        let get = world.one();
-        world.answer(&get, &Response::Value(None));
-        assert!(world.completion().is_some());
-        get.connection
-    };
+    let connection = world.get_and_answer();
     let id = world.put(&key, &[7; 1000]);
     let length = world.core.output(connection).len();
     assert!(length > 1000);
@@ -250,6 +244,7 @@ fn silent_connection_is_pinged_and_then_given_up() {
     let (key, before) = (world.key_of(1), world.now);
     world.put(&key, b"value");
     let first = world.one();
+    world.dead.insert(first.address.clone());
     let second = world.one_within(options().silence_timeout + MOMENT);
     assert!(world.now >= before + options().silence_timeout);
     assert_ne!(second.address, first.address);

@@ -9,10 +9,17 @@ use net::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
 use net::receive::RecvBuffer;
 use net::response::{Refusal, Response};
 use raft::ids::{GroupId, Index};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a node takes of one connection before it reads it no further: requests, and bytes of them.
+const INFLIGHT_MAX: usize = 16_384;
+const INFLIGHT_BYTES_MAX: usize = 8 << 20;
+
+/// What a node charges a request beyond its body.
+const REQUEST_BYTES: usize = 256;
 
 /// One request as a node reads it.
 #[derive(Clone, Debug)]
@@ -44,6 +51,8 @@ struct Line {
     core: u16,
     recv: RecvBuffer,
     greeted: bool,
+    inflight: usize,
+    inflight_bytes: usize,
 }
 
 pub struct World {
@@ -52,6 +61,10 @@ pub struct World {
     pub now: Duration,
     /// What a connection to the address meets: `None` greets.
     pub refused: BTreeMap<String, Refused>,
+    /// Connections of which the network takes nothing more.
+    pub full: BTreeSet<ConnectionId>,
+    /// Nodes that answer no ping.
+    pub dead: BTreeSet<String>,
     lines: BTreeMap<ConnectionId, Line>,
     asked: VecDeque<Asked>,
     pub connects: Vec<(String, u16)>,
@@ -91,6 +104,8 @@ impl World {
             map,
             now: Duration::from_secs(1000),
             refused: BTreeMap::new(),
+            full: BTreeSet::new(),
+            dead: BTreeSet::new(),
             lines: BTreeMap::new(),
             asked: VecDeque::new(),
             connects: Vec::new(),
@@ -157,7 +172,8 @@ impl World {
                 }
                 self.core.connected(connection, self.now);
                 let recv = RecvBuffer::new(0, BODY_BYTES_MAX);
-                self.lines.insert(connection, Line { address, core, recv, greeted: false });
+                self.lines
+                    .insert(connection, Line { address, core, recv, greeted: false, inflight: 0, inflight_bytes: 0 });
             }
             Effect::Close { connection } => {
                 self.lines.remove(&connection);
@@ -167,8 +183,8 @@ impl World {
 
     fn move_bytes(&mut self, id: ConnectionId) -> bool {
         let output = self.core.output(id).to_vec();
-        if output.is_empty() {
-            return false;
+        if output.is_empty() || self.full.contains(&id) {
+            return self.read(id);
         }
         self.core.sent(id, output.len());
         let Some(line) = self.lines.get_mut(&id) else { return true };
@@ -189,7 +205,25 @@ impl World {
             self.feed(id, &reply.encode());
             return true;
         }
-        while let Some(frame) = line.recv.next_frame().expect("a sound frame") {
+        self.read(id);
+        true
+    }
+
+    /// A node reads what has come, as long as it has room. Pings are answered at once.
+    fn read(&mut self, id: ConnectionId) -> bool {
+        let (mut moved, mut pings) = (false, Vec::new());
+        let Some(line) = self.lines.get_mut(&id).filter(|line| line.greeted) else { return false };
+        while line.inflight < INFLIGHT_MAX
+            && line.inflight_bytes < INFLIGHT_BYTES_MAX
+            && let Some(frame) = line.recv.next_frame().expect("a sound frame")
+        {
+            moved = true;
+            if frame.header.kind() == Some(Kind::Ping) {
+                pings.push(frame.header.id);
+                continue;
+            }
+            line.inflight += 1;
+            line.inflight_bytes += frame.body.len() + REQUEST_BYTES;
             self.asked.push_back(Asked {
                 connection: id,
                 address: line.address.clone(),
@@ -200,7 +234,13 @@ impl World {
                 body: frame.body.to_vec(),
             });
         }
-        true
+        let answers = !self.dead.contains(&line.address);
+        for ping in pings.into_iter().filter(|_| answers) {
+            let mut bytes = Vec::new();
+            Response::Done.write(&mut bytes, ping);
+            self.feed(id, &bytes);
+        }
+        moved
     }
 
     pub fn feed(&mut self, id: ConnectionId, mut bytes: &[u8]) {
@@ -213,10 +253,10 @@ impl World {
         }
     }
 
-    /// The requests that have arrived at nodes, pings aside.
+    /// The requests that nodes have read, pings aside.
     pub fn asked(&mut self) -> Vec<Asked> {
         self.settle();
-        self.asked.drain(..).filter(|asked| asked.kind != Kind::Ping).collect()
+        self.asked.drain(..).collect()
     }
 
     /// The one request that has arrived.
@@ -257,6 +297,10 @@ impl World {
     }
 
     pub fn answer(&mut self, asked: &Asked, response: &Response) {
+        if let Some(line) = self.lines.get_mut(&asked.connection) {
+            line.inflight -= 1;
+            line.inflight_bytes -= asked.body.len() + REQUEST_BYTES;
+        }
         let mut bytes = Vec::new();
         response.write(&mut bytes, asked.id);
         self.feed(asked.connection, &bytes);
@@ -292,6 +336,16 @@ impl World {
         assert_eq!(asked.kind, Kind::Routing);
         self.answer(&asked, &Response::Map(self.map.encode()));
         self.asked()
+    }
+
+    /// Reads a key of group 1. Returns the connection that took.
+    pub fn get_and_answer(&mut self) -> ConnectionId {
+        let key = self.key_of(1);
+        self.get(&key);
+        let asked = self.one();
+        self.answer(&asked, &Response::Value(None));
+        assert!(self.completion().is_some());
+        asked.connection
     }
 
     /// A world whose client has the map and an open session (of index 50) in the group.
