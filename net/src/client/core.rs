@@ -6,7 +6,7 @@
 //!
 //! The life of a request: submitted; routed by the map (`dispatch`), which it may have to wait for, as a write may
 //! for its group's session; encoded into the buffer of the connection to the core that is believed to lead; answered
-//! (`answer`), or paused and dispatched again, until its deadline (`clock`).
+//! (`answer`), or paused and dispatched again, until its deadline (`clock`, `deadline`).
 
 use super::connection::{Connection, ConnectionId, Effect, Hosts};
 use super::error::ClientError;

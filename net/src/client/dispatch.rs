@@ -105,15 +105,15 @@ impl Core {
         let Some(pending) = self.pending.get_mut(ticket) else { return false };
         let open = match self.sessions.standing(group) {
             Standing::Open(session) => *session,
-            Standing::Opening(waiting) => {
+            Standing::Opening { waiting, .. } => {
                 waiting.push(ticket);
                 pending.phase = Phase::Parked;
                 return false;
             }
-            standing => {
-                *standing = Standing::Opening(vec![ticket]);
+            Standing::Closed => {
                 pending.phase = Phase::Parked;
                 let open = self.start(Pending::new(None, Work::Open { group }, Duration::MAX, 0));
+                *self.sessions.standing(group) = Standing::Opening { open, waiting: vec![ticket] };
                 self.dispatch(open);
                 return false;
             }

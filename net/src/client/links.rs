@@ -2,7 +2,6 @@
 
 use super::connection::{Connection, ConnectionId, Effect, Stage};
 use super::core::Core;
-use super::error::ClientError;
 use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::Answer;
 use crate::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
@@ -90,51 +89,5 @@ impl Core {
         connection.stage = Stage::Ready;
         self.hosts.list[host].failures = 0;
         true
-    }
-
-    /// Ends a request whose deadline has passed, and says what is known of it.
-    pub(super) fn expired(&mut self, ticket: Ticket) {
-        let Some(pending) = self.pending.get_mut(ticket) else { return };
-        let host = &self.hosts.list[pending.host];
-        let mut in_flight = false;
-        let why = if let Phase::InFlight(id) = pending.phase {
-            in_flight = true;
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.forsake(ticket.wire(), pending.charge);
-            }
-            format!("no answer from {} in time", host.address)
-        } else if !pending.why.is_empty() {
-            pending.why.clone()
-        } else if let Phase::Queued(id) = pending.phase
-            && self.connections.get(&id).is_some_and(|connection| connection.stage == Stage::Ready)
-        {
-            format!("{} had too much to do before it", host.address)
-        } else if let Some(fetch) = self.map_fetch.and_then(|fetch| self.pending.get(fetch)) {
-            // It never got further than waiting for the map: what keeps the map from coming is the reason.
-            if fetch.why.is_empty() { "no node of the list answers".to_owned() } else { fetch.why.clone() }
-        } else {
-            format!("no connection to {} in time", host.address)
-        };
-        let address = host.address.clone();
-        let Some(pending) = self.pending.get_mut(ticket) else { return };
-        let error = match (&pending.work, &self.not_formed) {
-            (Work::Direct { .. }, _) => ClientError::Unreachable { address, why },
-            (_, Some(waiting_for)) if self.routing.is_none() => {
-                ClientError::NotFormed { waiting_for: waiting_for.clone() }
-            }
-            (Work::Write(_), _) => {
-                // What is in a buffer may still leave.
-                pending.maybe_applied |= in_flight;
-                ClientError::NotApplied { why }
-            }
-            _ => ClientError::Unavailable { why },
-        };
-        // `finish` knows about `maybe_applied`, and takes the reason without its "not applied".
-        match error {
-            ClientError::NotApplied { why } if pending.maybe_applied => {
-                self.finish(ticket, Err(ClientError::OutcomeUnknown { why }));
-            }
-            error => self.finish(ticket, Err(error)),
-        }
     }
 }

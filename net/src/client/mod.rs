@@ -13,6 +13,7 @@ pub mod blocking;
 mod clock;
 mod connection;
 mod core;
+mod deadline;
 mod dispatch;
 mod error;
 mod links;

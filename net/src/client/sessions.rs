@@ -15,7 +15,7 @@ pub(super) enum Standing {
     /// None, or it was evicted. An Open is needed.
     Closed,
     /// An Open is on its way; these wait for it.
-    Opening(Vec<Ticket>),
+    Opening { open: Ticket, waiting: Vec<Ticket> },
     /// Use it.
     Open(SessionRef),
 }
@@ -43,7 +43,7 @@ impl Sessions {
     pub(super) fn opened(&mut self, group: GroupId, opened: Index) -> Vec<Ticket> {
         let open = Standing::Open(SessionRef { group, opened });
         match self.standing.insert(group, open) {
-            Some(Standing::Opening(waiting)) => waiting,
+            Some(Standing::Opening { waiting, .. }) => waiting,
             _ => Vec::new(),
         }
     }
@@ -51,7 +51,7 @@ impl Sessions {
     /// The Open failed for good. Gives back those who waited; the next write tries again.
     pub(super) fn failed(&mut self, group: GroupId) -> Vec<Ticket> {
         match self.standing.insert(group, Standing::Closed) {
-            Some(Standing::Opening(waiting)) => waiting,
+            Some(Standing::Opening { waiting, .. }) => waiting,
             Some(other) => {
                 self.standing.insert(group, other);
                 Vec::new()
@@ -62,13 +62,21 @@ impl Sessions {
 
     /// Whether any write waits for the Open of `group`.
     pub(super) fn is_waited_for(&self, group: GroupId) -> bool {
-        matches!(self.standing.get(&group), Some(Standing::Opening(waiting)) if !waiting.is_empty())
+        matches!(self.standing.get(&group), Some(Standing::Opening { waiting, .. }) if !waiting.is_empty())
+    }
+
+    /// The Open of `group` that is on its way.
+    pub(super) fn open_of(&self, group: GroupId) -> Option<Ticket> {
+        match self.standing.get(&group) {
+            Some(Standing::Opening { open, .. }) => Some(*open),
+            _ => None,
+        }
     }
 
     /// Forgets those who wait for an Open and are not `alive`.
     pub(super) fn retain_waiting(&mut self, alive: impl Fn(Ticket) -> bool) {
         for standing in self.standing.values_mut() {
-            if let Standing::Opening(waiting) = standing {
+            if let Standing::Opening { waiting, .. } = standing {
                 waiting.retain(|ticket| alive(*ticket));
             }
         }

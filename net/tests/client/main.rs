@@ -1,6 +1,7 @@
 //! The sans-IO client against scripted nodes, in virtual time.
 
 mod cluster;
+mod deadlines;
 mod retries;
 mod sessions;
 mod window;
