@@ -2,7 +2,7 @@
 
 use super::connection::{ConnectionId, Stage};
 use super::core::Core;
-use super::error::ClientError;
+use super::error::{ClientError, not_formed};
 use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::{Answer, CasResult, Checksum};
 use super::routing::Routing;
@@ -243,7 +243,7 @@ impl Core {
                 self.pause(ticket, "the leader changed while the write was in its log".to_owned(), Duration::ZERO);
             }
             Refusal::NotFormed { waiting_for } => {
-                let why = format!("the cluster is not formed yet, it waits for {}", waiting_for.join(", "));
+                let why = not_formed(&waiting_for);
                 if matches!(pending.work, Work::Direct { .. }) {
                     return self.finish(ticket, Err(ClientError::NotFormed { waiting_for }));
                 }

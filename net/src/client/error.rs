@@ -23,10 +23,11 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
-    /// The cluster does not exist yet; nothing happened. Start the nodes it waits for.
-    #[error("the cluster is not formed yet, it waits for {}", waiting_for.join(", "))]
+    /// The cluster does not exist yet, or the node that was asked is still starting; nothing happened. Start the nodes
+    /// that are waited for; if there are none, ask again later.
+    #[error("{}", not_formed(waiting_for))]
     NotFormed {
-        /// Their names.
+        /// Their names; empty while the node that was asked is starting.
         waiting_for: Vec<String>,
     },
     /// One node could not be reached, and only that one could have answered. Nothing happened.
@@ -81,6 +82,14 @@ impl ClientError {
     pub fn may_have_happened(&self) -> bool {
         matches!(self, ClientError::OutcomeUnknown { .. } | ClientError::SessionEvicted | ClientError::ResultGone)
     }
+}
+
+/// What a node that serves nothing yet says of itself.
+pub(super) fn not_formed(waiting_for: &[String]) -> String {
+    if waiting_for.is_empty() {
+        return "the node is starting and serves nothing yet".to_owned();
+    }
+    format!("the cluster is not formed yet, it waits for {}", waiting_for.join(", "))
 }
 
 fn groups(keys: &[(Vec<u8>, GroupId)]) -> usize {

@@ -61,20 +61,34 @@ fn damaged_map_is_not_believed() {
 
 #[test]
 fn cluster_that_is_not_formed_says_whom_it_waits_for() {
+    let waiting_for = vec!["n2".to_owned(), "n3".to_owned()];
+    let error = never_formed(&waiting_for);
+    assert_eq!(error.to_string(), "the cluster is not formed yet, it waits for n2, n3");
+    assert_eq!(error, ClientError::NotFormed { waiting_for });
+}
+
+#[test]
+fn node_that_is_starting_is_not_said_to_wait_for_anybody() {
+    let error = never_formed(&[]);
+    assert_eq!(error.to_string(), "the node is starting and serves nothing yet");
+    assert_eq!(error, ClientError::NotFormed { waiting_for: vec![] });
+}
+
+/// How a write ends when no node is ever formed.
+fn never_formed(waiting_for: &[String]) -> ClientError {
     let mut world = World::new(options());
     let id = world.put(b"key", b"value");
     let until = world.now + TIMEOUT + MOMENT;
-    let result = loop {
+    loop {
         for asked in world.asked() {
-            world.refuse(&asked, Refusal::NotFormed { waiting_for: vec!["n2".to_owned()] });
+            world.refuse(&asked, Refusal::NotFormed { waiting_for: waiting_for.to_vec() });
         }
         if let Some((done, result)) = world.completion() {
             assert_eq!(done, id);
-            break result;
+            return result.unwrap_err();
         }
         assert!(world.advance(until));
-    };
-    assert_eq!(result, Err(ClientError::NotFormed { waiting_for: vec!["n2".to_owned()] }));
+    }
 }
 
 #[test]
