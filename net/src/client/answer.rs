@@ -1,6 +1,6 @@
 //! What an answer means for the request it answers.
 
-use super::connection::{ConnectionId, Stage};
+use super::connection::{ConnectionId, Stage, Trouble};
 use super::core::Core;
 use super::error::{ClientError, not_formed};
 use super::pending::{Ask, Phase, Ticket, Work};
@@ -10,7 +10,7 @@ use crate::frame::Kind;
 use crate::receive::{Frame, RecvBuffer};
 use crate::response::{Refusal, Response};
 use engine_core::command::{Operation, Outcome};
-use engine_core::placement::map::ClusterMap;
+use engine_core::placement::map::{ClusterMap, MapError};
 use std::time::Duration;
 
 /// The id of pings, which belong to no request.
@@ -37,11 +37,11 @@ impl Core {
             match recv.next_frame() {
                 Ok(Some(frame)) => {
                     if let Err(why) = self.frame(connection, &frame) {
-                        return self.broken(connection, why);
+                        return self.broken(connection, Trouble::Mismatch(why));
                     }
                 }
                 Ok(None) => break,
-                Err(error) => return self.broken(connection, error.to_string()),
+                Err(error) => return self.broken(connection, error.into()),
             }
         }
         if let Some(held) = self.connections.get_mut(&connection) {
@@ -80,7 +80,7 @@ impl Core {
                 let (scan, part) = (part.scan, part.part);
                 return self.page(ticket, scan, part, entries, more);
             }
-            (Work::FetchMap, Response::Map(bytes)) => return self.map_fetched(ticket, &bytes),
+            (Work::FetchMap { .. }, Response::Map(bytes)) => return self.map_fetched(ticket, &bytes),
             (Work::Direct { ask: Ask::Status, .. }, Response::Status(status)) => Answer::Status(status),
             (Work::Direct { ask: Ask::Checksum(_), .. }, Response::Checksum { applied, entries, hash }) => {
                 Answer::Checksum(Checksum { applied, entries, hash })
@@ -169,7 +169,12 @@ impl Core {
             Ok(map) => map,
             Err(error) => {
                 self.map_turn += 1;
-                return self.pause(ticket, error.to_string(), Duration::ZERO);
+                let Some(pending) = self.pending.get_mut(ticket) else { return };
+                if let (Work::FetchMap { mismatches }, MapError::Version { .. }) = (&mut pending.work, &error) {
+                    *mismatches += 1;
+                }
+                let why = format!("{}: {error}", self.hosts.list[pending.host].address);
+                return self.pause(ticket, why, Duration::ZERO);
             }
         };
         let cluster = self.routing.as_ref().map_or(map.cluster, |routing| routing.map.cluster);
@@ -247,7 +252,7 @@ impl Core {
                 if matches!(pending.work, Work::Direct { .. }) {
                     return self.finish(ticket, Err(ClientError::NotFormed { waiting_for }));
                 }
-                if matches!(pending.work, Work::FetchMap) {
+                if matches!(pending.work, Work::FetchMap { .. }) {
                     self.map_turn += 1;
                     self.not_formed = Some(waiting_for);
                 }

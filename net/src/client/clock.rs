@@ -1,7 +1,7 @@
 //! What happens because time has passed: pauses end, deadlines pass, silent connections are given up.
 
 use super::answer::PING_ID;
-use super::connection::{ConnectionId, Stage};
+use super::connection::{ConnectionId, Stage, Trouble};
 use super::core::Core;
 use super::pending::{Phase, Ticket, Work};
 use crate::frame::Kind;
@@ -86,7 +86,7 @@ impl Core {
     /// Whether anybody still wants what the client asks for its own sake; else it is dropped here.
     fn is_wanted(&mut self, ticket: Ticket) -> bool {
         let wanted = match self.pending.get(ticket).map(|pending| &pending.work) {
-            Some(Work::FetchMap) => !self.awaiting_map.is_empty() || self.routing.is_some(),
+            Some(Work::FetchMap { .. }) => !self.awaiting_map.is_empty() || self.routing.is_some(),
             Some(Work::Open { group }) => self.sessions.is_waited_for(*group),
             _ => true,
         };
@@ -116,7 +116,7 @@ impl Core {
             self.connections.keys().filter_map(|id| Some((*id, verdict(id)?))).collect();
         for (id, verdict) in due {
             match verdict {
-                Verdict::GiveUp(why) => self.broken(id, why.to_owned()),
+                Verdict::GiveUp(why) => self.broken(id, Trouble::Broken(why.to_owned())),
                 Verdict::Ping => {
                     if let Some(connection) = self.connections.get_mut(&id) {
                         write_empty(connection.out.buffer(), Kind::Ping, 0, PING_ID);

@@ -1,7 +1,8 @@
 //! One connection to one core of one host, and what the client knows of hosts.
 
 use super::pending::Ticket;
-use crate::frame::BODY_BYTES_MAX;
+use crate::frame::{BODY_BYTES_MAX, FrameError};
+use crate::hello::{HelloError, HelloRefusal};
 use crate::receive::RecvBuffer;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -157,7 +158,46 @@ pub(super) struct Host {
     pub(super) failures: u32,
     /// Not before.
     pub(super) retry_at: Duration,
-    pub(super) why: String,
+    /// Why a connection to it was of no use last.
+    pub(super) trouble: Trouble,
+}
+
+/// Why a connection was of no use.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// It did not open, or broke. The next one may be better.
+    Broken(String),
+    /// The other side speaks another version of the protocol, or something else. So it will until it is replaced.
+    Mismatch(String),
+}
+
+impl From<HelloError> for Trouble {
+    fn from(error: HelloError) -> Trouble {
+        match error {
+            HelloError::Magic | HelloError::Version { .. } | HelloError::Field { .. } => {
+                Trouble::Mismatch(error.to_string())
+            }
+            HelloError::Crc => Trouble::Broken(error.to_string()),
+        }
+    }
+}
+
+impl From<HelloRefusal> for Trouble {
+    fn from(refusal: HelloRefusal) -> Trouble {
+        match refusal {
+            HelloRefusal::Malformed | HelloRefusal::Version => Trouble::Mismatch(refusal.to_string()),
+            _ => Trouble::Broken(refusal.to_string()),
+        }
+    }
+}
+
+impl From<FrameError> for Trouble {
+    fn from(error: FrameError) -> Trouble {
+        match error {
+            FrameError::Version { .. } => Trouble::Mismatch(error.to_string()),
+            FrameError::TooLarge { .. } | FrameError::Crc { .. } => Trouble::Broken(error.to_string()),
+        }
+    }
 }
 
 /// Every host the client has heard of, numbered in that order.
@@ -178,7 +218,7 @@ impl Hosts {
             connections: Vec::new(),
             failures: 0,
             retry_at: Duration::ZERO,
-            why: String::new(),
+            trouble: Trouble::Broken(String::new()),
         });
         self.list.len() - 1
     }

@@ -249,7 +249,7 @@ impl Core {
                 }
                 return;
             }
-            Work::FetchMap => {
+            Work::FetchMap { .. } => {
                 self.map_fetch = None;
                 return;
             }

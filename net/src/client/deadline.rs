@@ -17,15 +17,20 @@ impl Core {
         let is_direct = matches!(pending.work, Work::Direct { .. }) && pending.phase != Phase::Parked;
         let address = &self.hosts.list[pending.host].address;
         let in_flight = matches!(pending.phase, Phase::InFlight(_));
-        let error = match &self.not_formed {
-            _ if is_direct && pending.why.is_empty() => ClientError::Unreachable { address: address.clone(), why },
+        let error = if is_direct && pending.why.is_empty() {
+            ClientError::Unreachable { address: address.clone(), why }
+        } else if is_direct {
             // It could be reached: it refused.
-            _ if is_direct => ClientError::Unavailable { why: format!("{address} answers: {}", pending.why) },
-            Some(waiting_for) if self.routing.is_none() => ClientError::NotFormed { waiting_for: waiting_for.clone() },
+            ClientError::Unavailable { why: format!("{address} answers: {}", pending.why) }
+        } else if let Some(error) = self.no_map() {
+            error
+        } else if pending.is_write() && (in_flight || pending.maybe_applied) {
             // What is in a buffer may still leave.
-            _ if pending.is_write() && (in_flight || pending.maybe_applied) => ClientError::OutcomeUnknown { why },
-            _ if pending.is_write() => ClientError::NotApplied { why },
-            _ => ClientError::Unavailable { why },
+            ClientError::OutcomeUnknown { why }
+        } else if pending.is_write() {
+            ClientError::NotApplied { why }
+        } else {
+            ClientError::Unavailable { why }
         };
         if let Phase::InFlight(id) = pending.phase
             && let Some(connection) = self.connections.get_mut(&id)
@@ -33,6 +38,22 @@ impl Core {
             connection.forsake(ticket.wire(), pending.charge);
         }
         self.finish(ticket, Err(error));
+    }
+
+    /// Why there is no map, if nobody who was asked speaks this version of the protocol, or there is no cluster yet.
+    fn no_map(&self) -> Option<ClientError> {
+        if self.routing.is_some() {
+            return None;
+        }
+        if let Some(fetch) = self.map_fetch.and_then(|fetch| self.pending.get(fetch))
+            && let Work::FetchMap { mismatches } = fetch.work
+            && mismatches > 0
+            && mismatches == fetch.attempts
+        {
+            return Some(ClientError::Protocol { why: fetch.why.clone() });
+        }
+        let waiting_for = self.not_formed.clone()?;
+        Some(ClientError::NotFormed { waiting_for })
     }
 
     /// What stands in the way of a request, or of what it waits for.

@@ -1,6 +1,6 @@
 //! Where a request goes next, and writing it there.
 
-use super::connection::{Connection, ConnectionId, Effect};
+use super::connection::{Connection, ConnectionId, Effect, Trouble};
 use super::core::Core;
 use super::error::ClientError;
 use super::pending::{Ask, Pending, Phase, ScanPart, Ticket, Work};
@@ -21,7 +21,7 @@ impl Core {
             Work::Get { .. } | Work::Write(_) | Work::Open { .. } | Work::ScanPart(_) => self.ask_group(ticket),
             Work::Scan(_) => self.advance_scan(ticket),
             Work::Map => self.await_map(ticket),
-            Work::FetchMap => self.fetch_map(ticket),
+            Work::FetchMap { .. } => self.fetch_map(ticket),
             Work::Direct { .. } => self.ask_node(ticket),
         }
     }
@@ -29,7 +29,7 @@ impl Core {
     /// Fetches the map, unless that is under way. Whoever is in `awaiting_map` goes on when it has come.
     pub(super) fn want_map(&mut self) {
         if self.map_fetch.is_none() {
-            let ticket = self.start(Pending::new(None, Work::FetchMap, Duration::MAX, 0));
+            let ticket = self.start(Pending::new(None, Work::FetchMap { mismatches: 0 }, Duration::MAX, 0));
             self.map_fetch = Some(ticket);
             self.dispatch(ticket);
         }
@@ -158,10 +158,7 @@ impl Core {
         let known = self.hosts.list[host].connections.iter().find(|(of, _)| *of == core).map(|(_, id)| *id);
         let id = match known {
             Some(id) => id,
-            None if self.now < self.hosts.list[host].retry_at => {
-                let why = self.hosts.list[host].why.clone();
-                return self.unreachable(ticket, why);
-            }
+            None if self.now < self.hosts.list[host].retry_at => return self.unreachable(ticket),
             None => self.connect(host, core),
         };
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
@@ -198,15 +195,20 @@ impl Core {
     }
 
     /// The host could not be reached. A request that only it can answer fails; others go elsewhere after a pause.
-    pub(super) fn unreachable(&mut self, ticket: Ticket, why: String) {
-        let Some(pending) = self.pending.get(ticket) else { return };
+    pub(super) fn unreachable(&mut self, ticket: Ticket) {
+        let Some(pending) = self.pending.get_mut(ticket) else { return };
         let (first, attempts) = (pending.attempts == 0, pending.attempts as usize);
-        match (&pending.work, pending.group, pending.node) {
-            (Work::Direct { .. }, _, _) => {
-                let address = self.hosts.list[pending.host].address.clone();
-                self.finish(ticket, Err(ClientError::Unreachable { address, why }));
-            }
-            (Work::FetchMap, _, _) => {
+        let host = &self.hosts.list[pending.host];
+        let address = host.address.clone();
+        let (why, mismatch) = match &host.trouble {
+            Trouble::Broken(why) => (why.clone(), false),
+            Trouble::Mismatch(why) => (format!("{address}: {why}"), true),
+        };
+        match (&mut pending.work, pending.group, pending.node) {
+            (Work::Direct { .. }, _, _) if mismatch => self.finish(ticket, Err(ClientError::Protocol { why })),
+            (Work::Direct { .. }, _, _) => self.finish(ticket, Err(ClientError::Unreachable { address, why })),
+            (Work::FetchMap { mismatches }, _, _) => {
+                *mismatches += u32::from(mismatch);
                 self.map_turn += 1;
                 if attempts < self.endpoints {
                     self.next_turn(ticket, why)
@@ -252,7 +254,7 @@ impl Core {
                 let scan = ScanRequest { start, end: end.as_deref(), limit: *limit, stale: *stale };
                 write_scan(out, target, wire, &scan);
             }
-            Work::FetchMap => write_empty(out, Kind::Routing, 0, wire),
+            Work::FetchMap { .. } => write_empty(out, Kind::Routing, 0, wire),
             Work::Direct { ask: Ask::Status, .. } => write_empty(out, Kind::Status, 0, wire),
             Work::Direct { ask: Ask::Checksum(group), .. } => write_empty(out, Kind::Checksum, group.0, wire),
             Work::Direct { ask: Ask::Stop { clean }, .. } => write_stop(out, wire, StopRequest { clean: *clean }),

@@ -69,7 +69,8 @@ pub enum ClientError {
     /// The node does not know this kind of request: it is older or newer than this client. Nothing happened.
     #[error("the node does not know this request")]
     Unsupported,
-    /// A node answered something that is no answer to the question. One of the two is broken.
+    /// A node answered something that is no answer to the question, or no node was found that speaks this version of
+    /// the protocol. One of the two is broken, or must be updated.
     #[error("protocol error: {why}")]
     Protocol {
         /// What was wrong.

@@ -1,6 +1,6 @@
 //! Connections opening, greeting and failing.
 
-use super::connection::{Connection, ConnectionId, Effect, Stage};
+use super::connection::{Connection, ConnectionId, Effect, Stage, Trouble};
 use super::core::Core;
 use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::Answer;
@@ -22,35 +22,40 @@ impl Core {
     /// Opening a connection failed, or an open one broke; `why` is for people. Its requests are retried.
     pub fn lost(&mut self, connection: ConnectionId, why: &str, now: Duration) {
         self.now = self.now.max(now);
+        self.over(connection, Trouble::Broken(why.to_owned()));
+    }
+
+    /// The connection cannot be used any further.
+    pub(super) fn broken(&mut self, connection: ConnectionId, trouble: Trouble) {
+        self.effect(Effect::Close { connection });
+        self.over(connection, trouble);
+    }
+
+    /// The connection is no more. What waited for it or for answers from it goes elsewhere.
+    fn over(&mut self, connection: ConnectionId, trouble: Trouble) {
         let Some(lost) = self.connections.remove(&connection) else { return };
         let host = &mut self.hosts.list[lost.host];
         host.connections.retain(|(_, id)| *id != connection);
-        host.why = why.to_owned();
+        host.trouble = trouble;
         if lost.stage != Stage::Ready {
             host.failures += 1;
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
         for ticket in &lost.queued {
             if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued(connection)) {
-                self.unreachable(*ticket, why.to_owned());
+                self.unreachable(*ticket);
             }
         }
         let in_flight = self.pending.iter().filter(|(_, pending)| pending.phase == Phase::InFlight(connection));
         let in_flight: Vec<Ticket> = in_flight.map(|(ticket, _)| ticket).collect();
         for ticket in in_flight {
-            self.unanswered(ticket, &lost, why);
+            self.unanswered(ticket, &lost);
         }
-    }
-
-    /// The connection cannot be used any further.
-    pub(super) fn broken(&mut self, connection: ConnectionId, why: String) {
-        self.effect(Effect::Close { connection });
-        self.lost(connection, &why, self.now);
     }
 
     /// A request was written to a connection that is no more. A frame of which not every byte was sent cannot have been
     /// read; one that was sent may have been.
-    fn unanswered(&mut self, ticket: Ticket, lost: &Connection, why: &str) {
+    fn unanswered(&mut self, ticket: Ticket, lost: &Connection) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         let sent = lost.out.sent_position() >= pending.frame_end;
         pending.maybe_applied |= sent && pending.is_write();
@@ -58,7 +63,7 @@ impl Core {
             // What was to stop may be gone before its answer: that is what was asked for.
             return self.finish(ticket, Ok(Answer::Done));
         }
-        self.unreachable(ticket, why.to_owned());
+        self.unreachable(ticket);
     }
 
     /// Reads the reply to the hello, if it is there. `true`: frames may follow.
@@ -71,7 +76,7 @@ impl Core {
         let reply = match HelloReply::decode(bytes) {
             Ok(reply) => reply,
             Err(error) => {
-                self.broken(id, error.to_string());
+                self.broken(id, error.into());
                 return false;
             }
         };
@@ -79,7 +84,7 @@ impl Core {
             self.hosts.list[host].shards = Some(reply.shards);
         }
         if let Err(refusal) = reply.status {
-            self.broken(id, refusal.to_string());
+            self.broken(id, refusal.into());
             if refusal == HelloRefusal::NoSuchCore {
                 // Now that the number of shards is known, the next attempt goes to a core that is there.
                 self.hosts.list[host].retry_at = self.now;

@@ -34,8 +34,10 @@ pub(super) enum Work {
     ScanPart(ScanPart),
     /// Waits for the fetch that is under way.
     Map,
-    /// Fetches the map, for whoever waits for it.
-    FetchMap,
+    /// Fetches the map, for whoever waits for it. So many attempts met another version of the protocol.
+    FetchMap {
+        mismatches: u32,
+    },
     /// One node is asked, and nobody else can answer.
     Direct {
         target: Target,

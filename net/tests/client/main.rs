@@ -4,6 +4,7 @@ mod cluster;
 mod deadlines;
 mod retries;
 mod sessions;
+mod versions;
 mod window;
 mod world;
 

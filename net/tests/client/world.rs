@@ -78,6 +78,8 @@ pub enum Refused {
     Silent,
     /// The hello is refused.
     Hello(HelloRefusal),
+    /// The hello is answered with these bytes.
+    Says(&'static [u8]),
 }
 
 /// A cluster of `nodes` nodes called n0, n1, ... at n0:1, n1:1, ..., with four groups of up to three replicas.
@@ -196,6 +198,10 @@ impl World {
             line.greeted = true;
             let status = match self.refused.get(&line.address) {
                 Some(Refused::Silent) => return true,
+                Some(Refused::Says(bytes)) => {
+                    self.feed(id, bytes);
+                    return true;
+                }
                 Some(Refused::Hello(refusal)) => Err(*refusal),
                 _ => Ok(()),
             };
@@ -336,6 +342,21 @@ impl World {
         assert_eq!(asked.kind, Kind::Routing);
         self.answer(&asked, &Response::Map(self.map.encode()));
         self.asked()
+    }
+
+    /// The error that the one request in flight ends with at its deadline, all nodes answering as `answer` does.
+    pub fn error(&mut self, mut answer: impl FnMut(&mut World, &Asked)) -> ClientError {
+        let until = self.now + TIMEOUT;
+        loop {
+            for asked in self.asked() {
+                answer(self, &asked);
+            }
+            if let Some((_, result)) = self.completion() {
+                assert_eq!(self.now, until, "{result:?} came too early");
+                return result.unwrap_err();
+            }
+            assert!(self.advance(until), "nothing completed");
+        }
     }
 
     /// Reads a key of group 1. Returns the connection that took.
