@@ -52,9 +52,11 @@ pub(super) struct Connection {
     charged: usize,
     /// What each of them is charged that nobody waits for any more, by its id on the wire.
     forsaken: BTreeMap<u64, usize>,
-    /// When it last went from idle to waiting, or was heard of.
+    /// When it last went from idle to waiting, or gave a sign of life.
     pub(super) heard_at: Duration,
     pub(super) pinged: bool,
+    /// The network did not take all of the last send.
+    cut_short: bool,
 }
 
 impl Connection {
@@ -72,7 +74,18 @@ impl Connection {
             forsaken: BTreeMap::new(),
             heard_at: Duration::ZERO,
             pinged: false,
+            cut_short: false,
         }
+    }
+
+    /// `count` bytes have been handed to the network. If it was full, the other side has taken some: a sign of life. What
+    /// a network takes that has room says nothing of the other side.
+    pub(super) fn sent(&mut self, count: usize, now: Duration) {
+        self.out.sent(count);
+        if self.cut_short && count > 0 {
+            self.heard_at = now;
+        }
+        self.cut_short = !self.out.unsent().is_empty();
     }
 
     /// Whether another request may be written, whatever its size.

@@ -179,7 +179,7 @@ impl Core {
     /// The first `count` bytes of [`Core::output`] have been handed to the network.
     pub fn sent(&mut self, connection: ConnectionId, count: usize) {
         if let Some(connection) = self.connections.get_mut(&connection) {
-            connection.out.sent(count);
+            connection.sent(count, self.now);
         }
         self.write_queued(connection);
     }

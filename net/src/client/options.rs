@@ -10,7 +10,8 @@ pub struct ClientOptions {
     /// How long a connection may take to open, hello included. 1 s.
     pub connect_timeout: Duration,
     /// A connection with unanswered requests that stays silent this long is given up and its requests are retried
-    /// elsewhere; at half the time the node is pinged, so that a slow answer alone does not count as silence. 1 s.
+    /// elsewhere; at half the time the node is pinged, so that a slow answer alone does not count as silence. Nor does a
+    /// slow network, as long as it goes on taking what is to be sent. 1 s.
     pub silence_timeout: Duration,
     /// The first pause before a retry; doubles up to `backoff_max`. Each pause is drawn from its upper half. 5 ms.
     pub backoff: Duration,

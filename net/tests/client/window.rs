@@ -1,8 +1,8 @@
 //! How much is under way on one connection: what a node takes, and what the network takes.
 
-use super::options;
-use super::world::{TIMEOUT, World};
-use net::client::{ClientError, ClientOptions};
+use super::world::{Asked, TIMEOUT, World};
+use super::{MOMENT, options};
+use net::client::{Answer, ClientError, ClientOptions};
 
 /// As large a value as a node takes by default.
 const LARGE: usize = 1 << 20;
@@ -112,5 +112,50 @@ fn ping_finds_a_reader_however_much_is_in_flight() {
         }
         assert_eq!(done, requests, "each is asked once");
         assert!(ids.iter().all(|_| world.completion().is_some_and(|(_, result)| result.is_ok())));
+    }
+}
+
+#[test]
+fn slow_network_does_not_count_as_silence_while_it_takes_something() {
+    let mut world = World::with_session(options(), 1);
+    let (key, connection) = (world.key_of(1), world.get_and_answer());
+    world.full.insert(connection);
+    let id = world.put(&key, &[7; LARGE]);
+    let pause = options().silence_timeout * 2 / 5;
+    for _ in 0..10 {
+        world.squeeze(connection, LARGE / 10);
+        let until = world.now + pause;
+        while world.advance(until) {}
+    }
+    world.full.clear();
+    let asked = world.one();
+    assert_eq!(asked.connection, connection);
+    world.done(&asked);
+    assert_eq!(world.completion(), Some((id, Ok(Answer::Done))));
+}
+
+#[test]
+fn network_that_takes_nothing_more_is_silent() {
+    let mut world = World::with_session(options(), 1);
+    let (key, connection) = (world.key_of(1), world.get_and_answer());
+    world.full.insert(connection);
+    world.put(&key, &[7; LARGE]);
+    world.squeeze(connection, LARGE / 2);
+    let asked = world.one_within(options().silence_timeout + MOMENT);
+    assert_ne!(asked.connection, connection);
+}
+
+#[test]
+fn node_that_only_its_network_takes_requests_for_is_silent() {
+    let mut world = World::with_session(options(), 1);
+    let (key, connection) = (world.key_of(1), world.get_and_answer());
+    let until = world.now + options().silence_timeout + MOMENT;
+    world.dead.insert(format!("n{}:1", world.leader_of(1)));
+    let mut asked = Vec::new();
+    while asked.iter().all(|asked: &Asked| asked.connection == connection) {
+        assert!(world.now < until, "it was not noticed");
+        world.get(&key);
+        asked.extend(world.asked());
+        world.advance(world.now + MOMENT / 3);
     }
 }

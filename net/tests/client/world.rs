@@ -215,6 +215,13 @@ impl World {
         true
     }
 
+    /// The network, full before, takes so many bytes more.
+    pub fn squeeze(&mut self, id: ConnectionId, count: usize) {
+        let output = self.core.output(id)[..count].to_vec();
+        self.core.sent(id, count);
+        self.lines.get_mut(&id).expect("an open connection").recv.push(&output);
+    }
+
     /// A node reads what has come, as long as it has room. Pings are answered at once.
     fn read(&mut self, id: ConnectionId) -> bool {
         let (mut moved, mut pings) = (false, Vec::new());
