@@ -26,6 +26,10 @@ const ARGUMENTS_FILE: &str = "args";
 const PROCESS_FILE: &str = "pid";
 /// What a running kvd holds a lock on.
 const LOCK_FILE: &str = "LOCK";
+/// Whose the directory is: where it is not there, kvd draws another identity.
+const IDENTITY_FILE: &str = "IDENTITY";
+/// The cluster that the identity belongs to: with it and under another identity kvd does not start.
+const FORMED_FILE: &str = "FORMED";
 /// What a node that is started as new had stored is kept under this and a number.
 const ASIDE: &str = "old-";
 /// Where a node started from here writes what it has to say.
@@ -85,15 +89,14 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
     // A node that holds its directory and takes no connections any more is about to end.
     while locked(data) {
         if listens(&arguments) || Instant::now() >= deadline {
-            let process = running(data).map_or(String::new(), |id| format!(", as process {id}"));
-            return Err(Failure::new(Code::Precondition, format!("{name} is running{process}")));
+            return Err(is_running(name, data));
         }
         thread::sleep(PAUSE);
     }
     if new && io::stdin().is_terminal() && !confirmed(data)? {
         return Err(Failure::error("nothing was done"));
     }
-    let aside = if new { Some(set_aside(data)?) } else { None };
+    let aside = if new { Some(set_aside(name, data)?) } else { None };
     let log = data.join(LOG_FILE);
     let output = OpenOptions::new().create(true).append(true).open(&log);
     let output = output.map_err(|error| Failure::error(format!("{}: {error}", log.display())))?;
@@ -151,20 +154,45 @@ fn option(arguments: &[OsString], name: &str) -> Option<String> {
 }
 
 /// Moves what a node has stored into a directory of its own, so that the next start draws a new incarnation: the old one
-/// must never vote again. Nothing is deleted.
-fn set_aside(data: &Path) -> Result<PathBuf, Failure> {
+/// must never vote again. Nothing is deleted. The lock that a running node holds is held until all is moved.
+fn set_aside(name: &str, data: &Path) -> Result<PathBuf, Failure> {
     let failed = |error: io::Error| Failure::error(format!("{}: {error}", data.display()));
+    let lock =
+        OpenOptions::new().write(true).create(true).truncate(false).open(data.join(LOCK_FILE)).map_err(failed)?;
+    // Somebody may have started it since it was last looked at, as that was before the question.
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Err(is_running(name, data));
+    }
     let aside = (1..).map(|number| data.join(format!("{ASIDE}{number}"))).find(|path| !path.exists());
     let aside = aside.ok_or_else(|| Failure::error("no name is left for the old data"))?;
-    fs::create_dir(&aside).map_err(failed)?;
-    for entry in fs::read_dir(data).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let stays = [ARGUMENTS_FILE, PROCESS_FILE, LOG_FILE].iter().any(|file| name == *file);
+    fs::create_dir(&aside).and_then(|()| move_stored(data, &aside)).map_err(failed)?;
+    Ok(aside)
+}
+
+/// Each move is on the disk before the next begins. The identity goes first: without it what is left is nobody's, while the
+/// identity beside some of its files could vote and have forgotten. The founding record goes last: until then kvd refuses
+/// to start on what is left.
+fn move_stored(data: &Path, aside: &Path) -> io::Result<()> {
+    let mut stored = Vec::new();
+    for entry in fs::read_dir(data)? {
+        let name = entry?.file_name();
+        let stays = [LOCK_FILE, ARGUMENTS_FILE, PROCESS_FILE, LOG_FILE].iter().any(|file| name == *file);
         if !stays && !name.as_bytes().starts_with(ASIDE.as_bytes()) {
-            fs::rename(data.join(&name), aside.join(&name)).map_err(failed)?;
+            stored.push(name);
         }
     }
-    Ok(aside)
+    stored.sort_by_key(|name| (name != IDENTITY_FILE, name == FORMED_FILE));
+    for name in stored {
+        fs::rename(data.join(&name), aside.join(&name))?;
+        File::open(aside)?.sync_all()?;
+        File::open(data)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn is_running(name: &str, data: &Path) -> Failure {
+    let process = running(data).map_or(String::new(), |id| format!(", as process {id}"));
+    Failure::new(Code::Precondition, format!("{name} is running{process}"))
 }
 
 /// Whether the node takes connections; an address that only its file knows is taken on trust.
@@ -207,7 +235,68 @@ fn confirmed(data: &Path) -> Result<bool, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    const STORED: [&str; 6] = ["CREATED", "FORMED", "IDENTITY", "MAP", "core-000", "core-001"];
+    const STAYS: [&str; 4] = ["LOCK", "args", "kvd.log", "pid"];
+
+    /// A data directory with what a node leaves there.
+    fn directory() -> tempfile::TempDir {
+        let data = tempfile::tempdir().unwrap();
+        for name in STORED.iter().chain(&STAYS) {
+            match name.starts_with("core-") {
+                true => fs::create_dir(data.path().join(name)).unwrap(),
+                false => fs::write(data.path().join(name), name).unwrap(),
+            }
+        }
+        data
+    }
+
+    fn names(path: &Path) -> BTreeSet<String> {
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    fn set<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> BTreeSet<String> {
+        names.into_iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_a_node_has_stored_is_set_aside_and_its_lock_stays() {
+        let data = directory();
+        let aside = set_aside("n1", data.path()).unwrap();
+        assert_eq!(names(&aside), set(&STORED));
+        assert_eq!(names(data.path()), set(STAYS.iter().chain(&["old-1"])));
+        fs::write(data.path().join("IDENTITY"), "another").unwrap();
+        assert_eq!(set_aside("n1", data.path()).unwrap(), data.path().join("old-2"));
+        assert_eq!(names(&aside), set(&STORED));
+    }
+
+    #[test]
+    fn a_node_that_was_started_before_the_answer_keeps_everything() {
+        let data = directory();
+        assert!(!locked(data.path()));
+        let lock = File::open(data.path().join("LOCK")).unwrap();
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let refused = set_aside("n1", data.path()).unwrap_err();
+        assert_eq!((refused.code, refused.message.as_str()), (Code::Precondition, "n1 is running"));
+        assert_eq!(names(data.path()), set(STORED.iter().chain(&STAYS)));
+    }
+
+    #[test]
+    fn a_move_that_stops_anywhere_leaves_everything_or_no_identity_and_the_founding_record() {
+        for stuck in STORED {
+            let data = directory();
+            let aside = data.path().join("old-1");
+            // Nothing can be renamed over a directory that is not empty.
+            fs::create_dir_all(aside.join(stuck).join("full")).unwrap();
+            move_stored(data.path(), &aside).unwrap_err();
+            let left = names(data.path());
+            assert!(left.is_superset(&set(&STORED)) || !left.contains("IDENTITY"), "{stuck}: {left:?}");
+            assert!(left.contains("FORMED"), "{stuck}: {left:?}");
+        }
+    }
 
     #[test]
     fn options_are_found_in_both_forms() {
