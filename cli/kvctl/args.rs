@@ -179,7 +179,7 @@ pub struct Import {
     /// What the file is, if its name does not say it
     #[arg(long, value_enum)]
     pub format: Option<ImportFormat>,
-    /// Requests under way at once
+    /// Requests under way at once; fewer if they hold more than 256 MiB
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub depth: u32,
 }

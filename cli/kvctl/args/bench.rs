@@ -37,7 +37,7 @@ pub struct BenchLoad {
     /// Threads that the library clients are spread over [default: one for each CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub threads: Option<u32>,
-    /// Requests that each of them keeps under way
+    /// Requests that each of them keeps under way; fewer if they hold more than 256 MiB
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub depth: u32,
 }

@@ -86,13 +86,18 @@ impl Run {
     }
 
     fn put(&mut self, line: u64, key: Vec<u8>, value: Vec<u8>) {
-        while self.under_way.len() >= self.depth || self.keys.contains(&key) {
+        while !self.may_leave(&key, &value) {
             self.complete();
         }
         let operation = Operation::Put { key: key.clone(), value, return_old: false };
         let id = self.client.submit(Request::Write(operation));
         self.keys.insert(key.clone());
         self.under_way.insert(id, (line, key));
+    }
+
+    fn may_leave(&self, key: &[u8], value: &[u8]) -> bool {
+        let room = self.under_way.len() < self.depth && self.client.has_room(key.len() + value.len());
+        self.under_way.is_empty() || room && !self.keys.contains(key)
     }
 
     fn drain(&mut self) {
@@ -193,4 +198,30 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
     };
     let bar = bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use net::client::ClientOptions;
+
+    use super::*;
+
+    /// A run whose client finds nobody and gives each row up after a moment.
+    fn run(bytes_max: usize) -> Run {
+        let timeout = Duration::from_millis(20);
+        let options = ClientOptions { timeout, bytes_max, ..ClientOptions::default() };
+        Run::new(Client::connect(&["127.0.0.1:1".to_owned()], options).unwrap(), 256)
+    }
+
+    #[test]
+    fn a_row_waits_until_the_client_has_room_for_its_bytes() {
+        let mut run = run(1_000);
+        for line in 1..=10 {
+            run.put(line, vec![line as u8], vec![b'v'; 299]);
+            assert!(run.under_way.len() <= 3, "{} of 300 bytes each", run.under_way.len());
+        }
+        run.drain();
+        assert_eq!(run.failures, 10);
+        assert!(run.named.iter().all(|(_, why)| !why.contains("wait already")), "{:?}", run.named);
+    }
 }

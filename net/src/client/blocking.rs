@@ -85,6 +85,12 @@ impl Client {
         self.core.submit(request, self.timeout, self.started.elapsed())
     }
 
+    /// Whether a request with so many bytes of keys and values is taken now; else it is refused as long as those under way
+    /// hold what [`ClientOptions`] allow.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.core.has_room(bytes)
+    }
+
     /// Requests submitted whose completions [`Client::poll`] has not returned yet.
     pub fn in_flight(&self) -> usize {
         self.core.in_flight() + self.completions.len()

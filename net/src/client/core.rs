@@ -120,7 +120,7 @@ impl Core {
 
     fn work(&self, request: Request, bytes: usize) -> Result<Work, ClientError> {
         let is_write = matches!(request, Request::Write(_));
-        if self.pending.len() >= self.options.requests_max || self.pending_bytes + bytes > self.options.bytes_max {
+        if !self.has_room(bytes) {
             let why = format!("{} requests of {} bytes wait already", self.pending.len(), self.pending_bytes);
             return Err(if is_write { ClientError::NotApplied { why } } else { ClientError::Unavailable { why } });
         }
@@ -154,6 +154,11 @@ impl Core {
     /// The next request that is done with, if any.
     pub fn next_completion(&mut self) -> Option<Completion> {
         self.completions.pop_front()
+    }
+
+    /// Whether a request with so many bytes of keys and values is taken now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.pending.len() < self.options.requests_max && self.pending_bytes + bytes <= self.options.bytes_max
     }
 
     /// Requests submitted whose completions have not been taken yet.

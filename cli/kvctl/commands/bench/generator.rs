@@ -77,6 +77,10 @@ pub struct Generator<'a> {
     window: Window,
     under_way: HashMap<RequestId, Flight>,
     under_way_max: usize,
+    /// Those under way that have yet to read before they write.
+    reading: usize,
+    /// The most that one of them writes: its key, what it expects there and the new value.
+    write_bytes_max: usize,
     value: Vec<u8>,
     random: Random,
     figures: FiguresByKind,
@@ -109,6 +113,8 @@ impl<'a> Generator<'a> {
             window,
             under_way: HashMap::new(),
             under_way_max,
+            reading: 0,
+            write_bytes_max: key(0).len() + 2 * value_bytes as usize,
             value,
             random,
             figures: FiguresByKind::of(&[]),
@@ -137,8 +143,14 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// Whether the library client takes one more, whatever it is, and what those under way have yet to write.
+    fn has_room(&self) -> bool {
+        let takes = || self.client.has_room((self.reading + 1) * self.write_bytes_max);
+        self.under_way.is_empty() || self.under_way.len() < self.under_way_max && takes()
+    }
+
     fn send_closed(&mut self) -> Duration {
-        while self.under_way.len() < self.under_way_max {
+        while self.has_room() {
             let Some(task) = self.next_task() else { break };
             let from = Instant::now();
             self.start(Flight { task, from, read: None });
@@ -148,12 +160,13 @@ impl<'a> Generator<'a> {
 
     fn send_open(&mut self, now: Instant) -> Duration {
         loop {
+            let has_room = self.has_room();
             let Pace::Open { start, arrivals } = &mut self.pace else { return POLL };
             let due = *start + arrivals.next();
             if due > now {
                 return POLL.min(due - now);
             }
-            if self.under_way.len() >= self.under_way_max {
+            if !has_room {
                 self.full_at = Some(now);
                 return POLL;
             }
@@ -179,7 +192,10 @@ impl<'a> Generator<'a> {
         let key = key(flight.task.key);
         let request = match flight.task.kind {
             Kind::Get => Request::Get { key, stale: false },
-            kind if kind.reads_first() && flight.read.is_none() => Request::Get { key, stale: false },
+            kind if kind.reads_first() && flight.read.is_none() => {
+                self.reading += 1;
+                Request::Get { key, stale: false }
+            }
             Kind::Put | Kind::Insert | Kind::ReadModifyWrite => {
                 Request::Write(Operation::Put { key, value: self.next_value(), return_old: false })
             }
@@ -208,8 +224,10 @@ impl<'a> Generator<'a> {
         let now = Instant::now();
         for Completion { id, result } in self.client.completed() {
             let Some(mut flight) = self.under_way.remove(&id) else { continue };
+            let was_reading = flight.task.kind.reads_first() && flight.read.is_none();
+            self.reading -= usize::from(was_reading);
             match result {
-                Ok(Answer::Value(value)) if flight.task.kind.reads_first() && flight.read.is_none() => {
+                Ok(Answer::Value(value)) if was_reading => {
                     flight.read = Some(Read { found: value.is_some(), value });
                     self.start(flight);
                 }
@@ -304,5 +322,31 @@ fn found(answer: &Answer) -> bool {
         Answer::Page(page) => !page.entries.is_empty(),
         Answer::Cas(result) => *result == CasResult::Swapped,
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use net::client::ClientOptions;
+
+    use super::*;
+
+    #[test]
+    fn no_more_leave_than_the_library_client_has_room_for() {
+        // It finds nobody, and gives each request up after a moment.
+        let options =
+            ClientOptions { timeout: Duration::from_millis(20), bytes_max: 1_000, ..ClientOptions::default() };
+        let client = Client::connect(&["127.0.0.1:1".to_owned()], options).unwrap();
+        let from = Instant::now();
+        let window = Window { from, to: None };
+        let mut generator = Generator::new(client, Tasks::Each(0..8), Pace::Closed, window, 64, 200, 1);
+        while generator.has_room() {
+            let task = Task { kind: Kind::Cas, key: 100, entries: 0 };
+            generator.start(Flight { task, from, read: None });
+        }
+        assert_eq!(generator.under_way.len(), 2, "each may write a key of 18 bytes and two values of 200");
+        let (figures, _) = run(vec![generator]).unwrap();
+        assert_eq!(figures.all().errors, 10);
+        assert!(!figures.first_error.as_ref().unwrap().contains("wait already"), "{:?}", figures.first_error);
     }
 }
