@@ -32,30 +32,8 @@ const ROWS_PER_DRAW: u64 = 512;
 pub fn import(globals: &Globals, import: &Import) -> Result<Answer, Failure> {
     let format = format(import)?;
     let (source, bytes) = open(&import.file)?;
-    let client = connect(globals)?;
-    let progress = progress(bytes);
-    let mut run = Run::new(client, import.depth as usize);
-    let begun = Instant::now();
-    let mut rows = Rows::new(source, format);
-    while let Some((line, row)) =
-        rows.next_row().map_err(|error| Failure::error(format!("{}: {error}", import.file.display())))?
-    {
-        match row {
-            Ok((key, value)) => run.put(line, key, value),
-            Err(why) => run.failed(line, Code::Error, why),
-        }
-        if line % ROWS_PER_DRAW == 0 {
-            progress.set_position(rows.bytes());
-            progress.set_message(format!("{} rows", run.written));
-        }
-        if run.failed_in_a_row >= FAILED_IN_A_ROW_MAX {
-            break;
-        }
-    }
-    run.drain();
-    progress.finish_and_clear();
-    let complete = run.failed_in_a_row < FAILED_IN_A_ROW_MAX;
-    Ok(run.answer(begun.elapsed().as_secs_f64(), complete))
+    let run = Run::new(connect(globals)?, import.depth as usize);
+    Ok(run.all(&import.file, Rows::new(source, format), &progress(bytes)))
 }
 
 struct Run {
@@ -82,6 +60,40 @@ impl Run {
             named: Vec::new(),
             failed_in_a_row: 0,
             code: None,
+        }
+    }
+
+    /// Writes all rows, and waits for their answers also if the file has a bad end.
+    fn all(mut self, file: &Path, mut rows: Rows<impl BufRead>, progress: &ProgressBar) -> Answer {
+        let begun = Instant::now();
+        let end = self.put_all(file, &mut rows, progress);
+        self.drain();
+        progress.finish_and_clear();
+        self.answer(begun.elapsed().as_secs_f64(), end)
+    }
+
+    /// Starts one put after the other. An error says why it stopped before the end of the file.
+    fn put_all(&mut self, file: &Path, rows: &mut Rows<impl BufRead>, progress: &ProgressBar) -> Result<(), String> {
+        loop {
+            let (line, row) = match rows.next_row() {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.end_with(Code::Error);
+                    return Err(format!("{}: {error}", file.display()));
+                }
+            };
+            match row {
+                Ok((key, value)) => self.put(line, key, value),
+                Err(why) => self.failed(line, Code::Error, why),
+            }
+            if line % ROWS_PER_DRAW == 0 {
+                progress.set_position(rows.bytes());
+                progress.set_message(format!("{} rows", self.written));
+            }
+            if self.failed_in_a_row >= FAILED_IN_A_ROW_MAX {
+                return Err(format!("gave up after {FAILED_IN_A_ROW_MAX} failures in a row"));
+            }
         }
     }
 
@@ -129,7 +141,11 @@ impl Run {
         if self.named.len() < FAILURES_NAMED_MAX {
             self.named.push((line, why));
         }
-        // The one that leaves most in doubt decides how the whole run ends.
+        self.end_with(code);
+    }
+
+    /// Of all codes the one that leaves most in doubt is that of the whole run.
+    fn end_with(&mut self, code: Code) {
         let doubt = |code: Code| match code {
             Code::Unknown => 3,
             Code::Unavailable => 2,
@@ -140,17 +156,15 @@ impl Run {
         }
     }
 
-    fn answer(self, seconds: f64, complete: bool) -> Answer {
+    fn answer(self, seconds: f64, end: Result<(), String>) -> Answer {
         for (line, why) in &self.named {
             eprintln!("kvctl: line {line}: {why}");
         }
         if self.failures > self.named.len() as u64 {
             eprintln!("kvctl: and {} more", self.failures - self.named.len() as u64);
         }
-        if !complete {
-            eprintln!(
-                "kvctl: gave up after {FAILED_IN_A_ROW_MAX} failures in a row; the rest of the file was not tried"
-            );
+        if let Err(why) = &end {
+            eprintln!("kvctl: {why}; the rest of the file was not tried");
         }
         let rate = (self.written as f64 / seconds.max(1e-6)).round();
         let named = self.named.iter().map(|(line, why)| json!({ "line": line, "message": why })).collect::<Vec<_>>();
@@ -159,7 +173,7 @@ impl Run {
             "written": self.written,
             "errors": self.failures,
             "failures": named,
-            "complete": complete,
+            "complete": end.is_ok(),
             "seconds": seconds,
             "rows_per_second": rate,
         });
@@ -202,6 +216,8 @@ fn progress(bytes: Option<u64>) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use net::client::ClientOptions;
 
     use super::*;
@@ -223,5 +239,31 @@ mod tests {
         run.drain();
         assert_eq!(run.failures, 10);
         assert!(run.named.iter().all(|(_, why)| !why.contains("wait already")), "{:?}", run.named);
+    }
+
+    struct Unreadable;
+
+    impl Read for Unreadable {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("a bad sector"))
+        }
+    }
+
+    /// What is said of an import that ends in a read error after these rows.
+    fn cut_short(rows: &'static [u8]) -> Answer {
+        let source = rows.chain(BufReader::new(Unreadable));
+        run(1_000).all(Path::new("rows.tsv"), Rows::new(source, ImportFormat::Tsv), &ProgressBar::hidden())
+    }
+
+    #[test]
+    fn rows_before_a_read_error_are_waited_for_and_counted() {
+        let answer = cut_short(b"a\t1\nno tab\nb\t2\n");
+        assert_eq!((&answer.json["rows"], &answer.json["errors"]), (&json!(3), &json!(3)));
+        assert_eq!(answer.json["complete"], false);
+        assert_eq!(answer.code, Some(Code::Unavailable), "that of the rows, which says more");
+
+        let answer = cut_short(b"");
+        assert_eq!((&answer.json["rows"], &answer.json["complete"]), (&json!(0), &json!(false)));
+        assert_eq!(answer.code, Some(Code::Error));
     }
 }
