@@ -47,6 +47,32 @@ fn bad_rows_are_counted_and_named_by_their_lines_and_the_rest_is_written() {
 }
 
 #[test]
+fn a_last_line_that_may_have_been_cut_is_named_and_through_a_pipe_not_written() {
+    let (whole, cut) = (unique("whole"), unique("cut"));
+    let rows = format!("{whole}\t1\n{cut}\tval");
+    let file = scratch("cut").join("rows.tsv");
+    std::fs::write(&file, &rows).expect("written");
+
+    let import = ["data", "import", "-", "--format", "tsv", "-o", "json"];
+    let run = kvctl_with_input(shared(), &import, rows.as_bytes()).exits(1);
+    assert_eq!(run.stderr.matches("line 2: no newline at its end").count(), 1, "{}", run.stderr);
+    let json = run.json();
+    assert_eq!((json["written"].as_u64(), json["errors"].as_u64()), (Some(1), Some(1)));
+    assert_eq!((&json["unterminated"], &json["failures"][0]["line"]), (&true.into(), &2.into()));
+    kvctl(shared(), &["get", &whole]).exits(0);
+    kvctl(shared(), &["get", &cut]).exits(3);
+
+    let run = kvctl(shared(), &["data", "import", file.to_str().expect("text"), "-o", "json"]).exits(0);
+    assert!(run.stderr.contains("line 2: no newline at its end"), "{}", run.stderr);
+    let json = run.json();
+    assert_eq!((json["written"].as_u64(), &json["unterminated"]), (Some(2), &true.into()));
+    assert_eq!(kvctl(shared(), &["get", "--raw", &cut]).exits(0).stdout, b"val");
+
+    let run = kvctl_with_input(shared(), &import, format!("{rows}\n").as_bytes()).exits(0);
+    assert_eq!((&run.json()["unterminated"], run.stderr.as_str()), (&false.into(), ""));
+}
+
+#[test]
 fn of_rows_with_one_key_the_last_one_counts() {
     let key = unique("order");
     let rows: String = (0..500).map(|i| format!("{key}\t{i}\n")).collect();

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,22 @@ const FAILED_IN_A_ROW_MAX: u64 = 1_000;
 const POLL: Duration = Duration::from_secs(1);
 /// Rows between two looks of the progress bar.
 const ROWS_PER_DRAW: u64 = 512;
+/// Why the last row of what may have been cut is refused.
+const MAY_BE_CUT: &str = "no newline at its end: it may have been cut and was not written; end the last line with one";
 
 pub fn import(globals: &Globals, import: &Import) -> Result<Answer, Failure> {
-    let format = format(import)?;
-    let (source, bytes) = open(&import.file)?;
+    let input = open(&import.file, format(import)?)?;
     let run = Run::new(connect(globals)?, import.depth as usize);
-    Ok(run.all(&import.file, Rows::new(source, format), &progress(bytes)))
+    let progress = progress(input.bytes);
+    Ok(run.all(input, &progress))
+}
+
+/// What is imported.
+struct Input<'a, R> {
+    path: &'a Path,
+    rows: Rows<R>,
+    /// Its bytes if it is a regular file. Anything else, such as a pipe, may have been cut and nobody says so.
+    bytes: Option<u64>,
 }
 
 struct Run {
@@ -45,6 +56,8 @@ struct Run {
     failures: u64,
     named: Vec<(u64, String)>,
     failed_in_a_row: u64,
+    /// The last line, if its row may have been cut.
+    cut: Option<u64>,
     code: Option<Code>,
 }
 
@@ -59,31 +72,40 @@ impl Run {
             failures: 0,
             named: Vec::new(),
             failed_in_a_row: 0,
+            cut: None,
             code: None,
         }
     }
 
     /// Writes all rows, and waits for their answers also if the file has a bad end.
-    fn all(mut self, file: &Path, mut rows: Rows<impl BufRead>, progress: &ProgressBar) -> Answer {
+    fn all(mut self, mut input: Input<'_, impl BufRead>, progress: &ProgressBar) -> Answer {
         let begun = Instant::now();
-        let end = self.put_all(file, &mut rows, progress);
+        let end = self.put_all(&mut input, progress);
         self.drain();
         progress.finish_and_clear();
+        if let (Some(line), Some(_)) = (self.cut, input.bytes) {
+            eprintln!("kvctl: line {line}: no newline at its end: if the file was cut, so was this value");
+        }
         self.answer(begun.elapsed().as_secs_f64(), end)
     }
 
     /// Starts one put after the other. An error says why it stopped before the end of the file.
-    fn put_all(&mut self, file: &Path, rows: &mut Rows<impl BufRead>, progress: &ProgressBar) -> Result<(), String> {
+    fn put_all(&mut self, input: &mut Input<'_, impl BufRead>, progress: &ProgressBar) -> Result<(), String> {
+        let rows = &mut input.rows;
         loop {
             let (line, row) = match rows.next_row() {
                 Ok(Some(next)) => next,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.end_with(Code::Error);
-                    return Err(format!("{}: {error}", file.display()));
+                    return Err(format!("{}: {error}", input.path.display()));
                 }
             };
+            self.cut = (row.is_ok() && rows.may_be_cut()).then_some(line);
             match row {
+                Ok(_) if self.cut.is_some() && input.bytes.is_none() => {
+                    self.failed(line, Code::Error, MAY_BE_CUT.to_owned());
+                }
                 Ok((key, value)) => self.put(line, key, value),
                 Err(why) => self.failed(line, Code::Error, why),
             }
@@ -174,6 +196,7 @@ impl Run {
             "errors": self.failures,
             "failures": named,
             "complete": end.is_ok(),
+            "unterminated": self.cut.is_some(),
             "seconds": seconds,
             "rows_per_second": rate,
         });
@@ -193,15 +216,15 @@ fn format(import: &Import) -> Result<ImportFormat, Failure> {
     }
 }
 
-/// The source, and its bytes if they are known.
-fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
-    if path == Path::new("-") {
-        return Ok((Box::new(io::stdin().lock()), None));
-    }
-    let failed = |error| Failure::error(format!("{}: {error}", path.display()));
-    let file = File::open(path).map_err(failed)?;
-    let bytes = file.metadata().map_err(failed)?.len();
-    Ok((Box::new(BufReader::with_capacity(1 << 20, file)), Some(bytes)))
+fn open(path: &Path, format: ImportFormat) -> Result<Input<'_, BufReader<File>>, Failure> {
+    let file = match path == Path::new("-") {
+        true => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        false => File::open(path),
+    };
+    let file = file.and_then(|file| Ok((file.metadata()?, file)));
+    let (metadata, file) = file.map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
+    let rows = Rows::new(BufReader::with_capacity(1 << 20, file), format);
+    Ok(Input { path, rows, bytes: metadata.is_file().then_some(metadata.len()) })
 }
 
 /// Draws on standard error, and only on a terminal.
@@ -252,7 +275,8 @@ mod tests {
     /// What is said of an import that ends in a read error after these rows.
     fn cut_short(rows: &'static [u8]) -> Answer {
         let source = rows.chain(BufReader::new(Unreadable));
-        run(1_000).all(Path::new("rows.tsv"), Rows::new(source, ImportFormat::Tsv), &ProgressBar::hidden())
+        let rows = Rows::new(source, ImportFormat::Tsv);
+        run(1_000).all(Input { path: Path::new("rows.tsv"), rows, bytes: Some(100) }, &ProgressBar::hidden())
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct Rows<R> {
     line: u64,
     bytes: u64,
     buffer: Vec<u8>,
+    ended: bool,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +44,7 @@ enum JsonEncoding {
 
 impl<R: BufRead> Rows<R> {
     pub fn new(source: R, format: ImportFormat) -> Rows<R> {
-        Rows { source, format, line: 0, bytes: 0, buffer: Vec::new() }
+        Rows { source, format, line: 0, bytes: 0, buffer: Vec::new(), ended: true }
     }
 
     /// The next row with the number of its line, from 1; `None` at the end. An error is one of reading the source.
@@ -61,6 +62,12 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
+    /// Whether the last row may be less than was meant: its line has no end, and nothing else in a .tsv says where a value
+    /// ends.
+    pub fn may_be_cut(&self) -> bool {
+        self.format == ImportFormat::Tsv && !self.ended
+    }
+
     /// How much of the source has been read; an overlong line counts as far as it was kept.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -74,7 +81,8 @@ impl<R: BufRead> Rows<R> {
         if read == 0 {
             return Ok(None);
         }
-        if self.buffer.pop_if(|byte| *byte == b'\n').is_none() && read > LINE_BYTES_MAX {
+        self.ended = self.buffer.pop_if(|byte| *byte == b'\n').is_some();
+        if !self.ended && read > LINE_BYTES_MAX {
             self.source.skip_until(b'\n')?;
             return Ok(Some(false));
         }
@@ -117,6 +125,17 @@ mod tests {
         let found = rows(b"a\t1\n\nb\\x00\\t\t\\n\\\\\r\nlast\t", ImportFormat::Tsv);
         let row = |key: &[u8], value: &[u8]| Ok((key.to_vec(), value.to_vec()));
         assert_eq!(found, vec![(1, row(b"a", b"1")), (3, row(b"b\0\t", b"\n\\")), (4, row(b"last", b""))]);
+    }
+
+    #[test]
+    fn only_the_last_line_of_a_tsv_may_be_cut() {
+        let cut = |text: &[u8], format| {
+            let mut rows = Rows::new(text, format);
+            std::iter::from_fn(|| rows.next_row().unwrap().map(|_| rows.may_be_cut())).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(b"a\t1\nb\t2", ImportFormat::Tsv), [false, true]);
+        assert_eq!(cut(b"a\t1\nb\t2\n", ImportFormat::Tsv), [false, false]);
+        assert_eq!(cut(br#"{"key":"a","value":"1"}"#, ImportFormat::Jsonl), [false], "its brace ends it");
     }
 
     #[test]
