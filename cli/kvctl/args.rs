@@ -314,7 +314,7 @@ Replicas are compared at one applied index. While writes are under way it asks a
 
 A .tsv row is KEY, a tab, VALUE, where \\t \\n \\r \\\\ and \\xNN stand for bytes. A .jsonl row is
 {\"key\":\"..\",\"value\":\"..\",\"enc\":\"utf8\"}, or \"base64\" for both. Empty lines are passed over. Each row is one
-put of its own, and rows of one key may be written in any order. Rows that fail are reported with their line.
+put of its own; rows of one key are written in the order of the file. Rows that fail are reported with their line.
 
 A last .tsv line without a newline may have been cut: it is written and named if it comes from a file, and fails if it
 comes through a pipe.";

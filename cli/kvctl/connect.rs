@@ -23,6 +23,10 @@ impl From<ClientError> for Failure {
             ClientError::Unavailable { .. } | ClientError::NotApplied { .. } | ClientError::Unreachable { .. } => {
                 Failure::new(Code::Unavailable, message).hint("kvctl status")
             }
+            ClientError::NotFormed { waiting_for } if waiting_for.is_empty() => {
+                Failure::new(Code::Unavailable, "the node is starting and serves nothing yet")
+                    .hint("wait, or look at /readyz of its admin port")
+            }
             ClientError::NotFormed { .. } => {
                 Failure::new(Code::Unavailable, message).hint("start the nodes it waits for")
             }
@@ -35,5 +39,19 @@ impl From<ClientError> for Failure {
             | ClientError::BadInput { .. }
             | ClientError::Forbidden => Failure::error(message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_start_nodes_that_nobody_waits_for() {
+        let starting = Failure::from(ClientError::NotFormed { waiting_for: Vec::new() });
+        assert!(starting.hint.as_ref().unwrap().contains("/readyz") && starting.message.contains("starting"));
+        let forming = Failure::from(ClientError::NotFormed { waiting_for: vec!["n2".into()] });
+        assert!(forming.hint.as_ref().unwrap().contains("start") && forming.message.contains("n2"));
+        assert_eq!([starting.code, forming.code], [Code::Unavailable; 2]);
     }
 }

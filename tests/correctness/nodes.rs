@@ -102,12 +102,15 @@ fn before_all_nodes_are_there_status_says_who_is_missing() {
         let run = kvctl(&[&listen], &["status", "-o", "json"]);
         Ok((run.code == 10).then(|| run.json()))
     });
-    let write = kvctl(&[&listen], &["put", "k", "v", "--timeout", "500ms"]);
+    let commands: [&[&str]; 3] = [&["put", "k", "v"], &["group", "locate", "k"], &["group", "list"]];
+    let refused = commands.map(|command| kvctl(&[&listen], &[command, &["--timeout", "500ms"]].concat()));
     alone.kill().expect("killed");
     alone.wait().expect("ended");
     let status = status.expect("an answer");
     assert_eq!(status["waiting_for"], serde_json::json!(["n2", "n3"]), "{status}");
-    assert_eq!(write.code, 5, "{write:?}");
+    for run in refused {
+        assert!(run.code == 5 && run.stderr.contains("waits for n2, n3"), "{run:?}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub fn run(cli: &Cli, format: Format) -> Result<Option<Answer>, Failure> {
         Command::Cas(cas) => data::cas(globals, cas)?,
         Command::Scan(scan) => scan::scan(globals, scan)?,
         Command::Status => status::status(&View::of(&connect(globals)?.status()?)),
-        Command::Group(Group::List) => status::list(&View::of(&connect(globals)?.status()?)),
+        Command::Group(Group::List) => status::list(&View::of(&connect(globals)?.status()?))?,
         Command::Group(Group::Locate { key }) => group::locate(globals, key)?,
         Command::Group(Group::Checksum) => group::checksum(globals)?,
         Command::Data(Data::Import(import)) => import::import(globals, import)?,

@@ -1,9 +1,10 @@
 //! `status` and `group list`.
 
+use net::client::ClientError;
 use serde_json::json;
 
-use super::view::{GroupView, View, role};
-use crate::exit::Code;
+use super::view::{GroupView, View, is_starting, role};
+use crate::exit::{Code, Failure};
 use crate::output::{Answer, Section};
 
 /// What `status` prints; asks for exit code 10 if something is not well.
@@ -17,10 +18,13 @@ pub fn status(view: &View) -> Answer {
     Answer { json: view.json(), sections, code }
 }
 
-/// What `group list` prints.
-pub fn list(view: &View) -> Answer {
+/// What `group list` prints. Before there is a cluster it fails like all other requests.
+pub fn list(view: &View) -> Result<Answer, Failure> {
+    if view.groups.is_empty() {
+        return Err(ClientError::NotFormed { waiting_for: view.waiting_for.clone() }.into());
+    }
     let whole = view.json();
-    Answer::new(json!({ "groups": whole["groups"], "map_group": whole["map_group"] }), groups(view))
+    Ok(Answer::new(json!({ "groups": whole["groups"], "map_group": whole["map_group"] }), groups(view)))
 }
 
 fn nodes(view: &View) -> Section {
@@ -29,6 +33,7 @@ fn nodes(view: &View) -> Section {
             Ok(status) if !status.waiting_for.is_empty() => {
                 (format!("waits for {}", status.waiting_for.join(", ")), status.shards.to_string())
             }
+            Ok(status) if is_starting(status) => ("starting".to_owned(), status.shards.to_string()),
             Ok(status) => ("up".to_owned(), status.shards.to_string()),
             Err(error) => (format!("unreachable: {error}"), "-".to_owned()),
         };
@@ -58,4 +63,29 @@ fn row(group: &GroupView) -> Vec<String> {
         number(group.commit),
         replicas.join(" "),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use net::client::NodeReport;
+    use net::status::NodeStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_answers_is_up_once_it_serves() {
+        let node = |epoch, waiting_for: &[&str]| {
+            let waiting_for = waiting_for.iter().map(|name| name.to_string()).collect();
+            let status = NodeStatus { epoch, waiting_for, ..NodeStatus::default() };
+            NodeReport { name: "n1".into(), address: "h:1".into(), status: Ok(status) }
+        };
+        let nodes = vec![node(0, &[]), node(0, &["n2"]), node(1, &[])];
+        let view = View { nodes, groups: Vec::new(), waiting_for: Vec::new() };
+        let answer = status(&view);
+        let states: Vec<&str> = answer.sections[0].rows.iter().map(|row| row[3].as_str()).collect();
+        assert_eq!(states, ["starting", "waits for n2", "up"]);
+        let starting: Vec<_> = (0..3).map(|node| answer.json["nodes"][node]["starting"].as_bool()).collect();
+        assert_eq!(starting, [Some(true), Some(false), Some(false)]);
+        assert_eq!(answer.code, Some(Code::Unhealthy));
+    }
 }

@@ -4,7 +4,7 @@
 
 use engine_core::placement::map::GroupEntry;
 use net::client::{ClusterStatus, NodeReport};
-use net::status::{ROLE_LEADER, ROLE_LEARNER, ReplicaStatus};
+use net::status::{NodeStatus, ROLE_LEADER, ROLE_LEARNER, ReplicaStatus};
 use serde_json::{Value, json};
 
 /// The number of the group that holds the cluster map.
@@ -92,6 +92,11 @@ impl View {
     }
 }
 
+/// Whether a node that answers is still reading what it has stored: it serves nothing yet, and waits for nobody.
+pub fn is_starting(node: &NodeStatus) -> bool {
+    node.epoch == 0 && node.waiting_for.is_empty()
+}
+
 fn node_json(node: &NodeReport) -> Value {
     let status = node.status.as_ref().ok();
     json!({
@@ -99,6 +104,7 @@ fn node_json(node: &NodeReport) -> Value {
         "address": node.address,
         "reachable": node.reachable(),
         "error": node.status.as_ref().err().map(ToString::to_string),
+        "starting": status.map(is_starting),
         "shards": status.map(|status| status.shards),
         "epoch": status.map(|status| status.epoch),
         "forwarded": status.map(|status| status.forwarded),
