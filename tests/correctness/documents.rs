@@ -1,5 +1,8 @@
 //! Every command in every format: one document, the shape that was promised, the exit code.
 
+use std::io::Write;
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::harness::{GROUPS, kvctl, kvctl_with_input, shared, unique};
@@ -90,6 +93,24 @@ fn a_cluster_that_is_not_there_is_exit_code_5() {
                 assert_eq!(run.json()["error"]["exit"], 5);
             }
         }
+    }
+}
+
+#[test]
+fn a_server_that_speaks_something_else_is_exit_code_8() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    // Ends with the process of this test. No connection is closed: its end could come before what was said.
+    std::thread::spawn(move || {
+        let mut callers = Vec::new();
+        for mut caller in listener.incoming().flatten() {
+            let _ = caller.write_all(&[b'?'; 64]);
+            callers.push(caller);
+        }
+    });
+    for command in [&["get", "k"][..], &["put", "k", "v"], &["status"]] {
+        let run = kvctl(&[&address], &[command, &["-o", "json", "--timeout", "500ms"]].concat()).exits(8);
+        assert_eq!(run.json()["error"]["code"], "protocol", "{command:?}");
     }
 }
 
