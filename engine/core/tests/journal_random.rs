@@ -33,6 +33,7 @@ struct Counts {
     crashes: u64,
     torn: u64,
     recycled: u64,
+    moved: u64,
     rot: u64,
     rot_harmless: u64,
     sound_despite_damage: u64,
@@ -46,10 +47,13 @@ fn nothing_promised_is_lost_and_nothing_wrong_appears() {
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(history, &mut counts)));
         assert!(result.is_ok(), "history failed: KVD_SEED={history}");
     }
-    let Counts { crashes, torn, recycled, rot, rot_harmless, sound_despite_damage } = counts;
-    println!("{crashes} crashes, {torn} torn ends, {recycled} segments recycled");
+    let Counts { crashes, torn, recycled, moved, rot, rot_harmless, sound_despite_damage } = counts;
+    println!("{crashes} crashes, {torn} torn ends, {recycled} segments recycled, {moved} logs moved up");
     println!("{rot} flips, {rot_harmless} harmless, {sound_despite_damage} replicas sound in spite of damage");
-    assert!(seed.is_some() || (crashes > HISTORIES && torn > HISTORIES / 10 && recycled > HISTORIES / 2));
+    assert!(
+        seed.is_some()
+            || (crashes > HISTORIES && torn > HISTORIES / 10 && recycled > HISTORIES / 2 && moved > HISTORIES / 2)
+    );
 }
 
 fn run(seed: u64, counts: &mut Counts) {
@@ -86,8 +90,9 @@ impl History {
             2 => self.create(),
             3 if self.rng.one_in(3) => self.remove(),
             4 => self.compact(),
-            5..=6 if self.journal.wants_seal() => self.journal.seal(),
-            7..=18 => self.write(),
+            5 => self.move_up(counts),
+            6..=7 if self.journal.wants_seal() => self.journal.seal(),
+            8..=19 => self.write(),
             _ => self.append(),
         }
         if !self.rng.one_in(4) {
@@ -176,6 +181,14 @@ impl History {
             let (start, membership) = (model.id_at(index), format!("compacted at {index}").into_bytes());
             let batch = self.journal.compact(group, start, &membership);
             self.change(batch, vec![Change::Compact(group, start, membership)]);
+        }
+    }
+
+    /// A whole log is written once more: nothing of it changes.
+    fn move_up(&mut self, counts: &mut Counts) {
+        let groups = if self.rng.one_in(2) { self.journal.cold() } else { self.pick().into_iter().collect() };
+        for group in groups {
+            counts.moved += u64::from(self.journal.move_up(group, &self.now[&group].entries));
         }
     }
 

@@ -33,10 +33,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
-/// every start of a node opens a segment, and all of them are read at the next one.
-const SEGMENTS_MAX: usize = 6;
-
 /// With more segments than this, logs are cut whoever still lacks them: a group that is hardly written to, with a member
 /// that is down, would keep every segment since.
 const SEGMENTS_PRESSED: usize = 24;
@@ -357,16 +353,9 @@ impl Core {
             self.handle(Event::Tick);
             ticks += 1;
             if ticks.is_multiple_of(LOOK_TICKS) {
-                self.keep_journal_short();
+                journal_task::keep_short(&self);
                 self.state.borrow().clients.close_unfinished();
             }
-        }
-    }
-
-    fn keep_journal_short(&self) {
-        let state = &mut *self.state.borrow_mut();
-        if state.journal.segments().count() > SEGMENTS_MAX {
-            state.storing.want_sync(Urgency::Now);
         }
     }
 

@@ -7,6 +7,7 @@ use super::core::Core;
 use super::journal_disk::Batch;
 use super::journal_files::Spare;
 use super::journal_past::Wanted;
+use super::storing::Urgency;
 use super::{queue, runtime};
 use engine_core::journal::{Extent, SegmentId};
 use engine_core::shard::Event;
@@ -22,8 +23,19 @@ const SEAL_AFTER: Duration = Duration::from_millis(10);
 /// Idle segments kept to be recycled: logs under load are cut by about so many at once, and to make a new one is to write it twice.
 const IDLE_MAX: usize = 4;
 
+/// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
+/// every start of a node opens a segment, and all of them are read at the next one.
+const SEGMENTS_MAX: usize = 6;
+
+/// With more segments than this, small logs that cannot be cut are written once more: one group that has lost its quorum must not keep
+/// every segment of all the others until the disk is full.
+const SEGMENTS_HELD: usize = 48;
+
 /// Bytes of old entries read at once; more only for one that is larger.
 const SPAN_BYTES_MAX: u64 = 256 << 10;
+
+/// Between two looks whether an entry that is being written again is there.
+const MOVES_FOR: Duration = Duration::from_millis(2);
 
 /// Bytes of other groups between two entries that are read along, as another read costs more.
 const GAP_BYTES_MAX: u64 = 32 << 10;
@@ -78,6 +90,33 @@ fn order_spares(core: &Core) {
     }
 }
 
+/// Has the logs cut, or moved to the end, of those groups that keep the oldest segment. To be called now and then.
+pub fn keep_short(core: &Core) {
+    let state = &mut *core.state.borrow_mut();
+    let segments = state.journal.segments().count();
+    if segments > SEGMENTS_MAX {
+        state.storing.want_sync(Urgency::Now);
+    }
+    // What is mostly of use is not made shorter by writing it again.
+    let held: u64 = state.journal.groups().map(|group| state.journal.log_bytes(group)).sum();
+    let segment = core.settings.journal.segment;
+    if segments <= SEGMENTS_HELD || held > segments as u64 * segment / 4 {
+        return;
+    }
+    let mut left = (segment / 4) as usize;
+    for group in state.journal.cold() {
+        let Some(replica) = state.shard.replica(group) else { continue };
+        let (from, last) = (replica.log_start().index.next(), replica.last().index);
+        let entries = replica.entries_in_memory(from, last, left).unwrap_or_default();
+        let bytes: usize = entries.iter().map(Entry::bytes).sum();
+        if state.journal.move_up(group, &entries) {
+            tracing::info!(core = core.index, %group, bytes, segments, "a log that cannot be cut is written once more");
+            left = left.saturating_sub(bytes);
+            core.journal_bell.ring();
+        }
+    }
+}
+
 /// A spare that was ordered is there.
 pub fn spare_ready(core: &Core, id: SegmentId) {
     let state = &mut *core.state.borrow_mut();
@@ -103,6 +142,9 @@ pub async fn read_entries(
     last: Index,
     bytes_max: usize,
 ) -> Option<Vec<Entry>> {
+    while core.state.borrow().journal.is_moving(group, from) {
+        runtime::sleep(MOVES_FOR).await;
+    }
     let extents = core.state.borrow().journal.locate(group, from, last, bytes_max);
     let mut entries = Vec::with_capacity(extents.len());
     let mut left = extents.as_slice();

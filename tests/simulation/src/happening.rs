@@ -5,7 +5,7 @@ use crate::transfer::{Thread, Word};
 use engine_core::command::Outcome;
 use engine_core::journal::{Extent, SegmentId};
 use engine_core::placement::petition::Petition;
-use engine_core::shard::effects::StoreRead;
+use engine_core::shard::effects::{Replay, StoreRead};
 use engine_core::shard::{Query, Refused, Ticket};
 use raft::ids::{GroupId, Index, ReplicaId};
 use std::rc::Rc;
@@ -108,6 +108,8 @@ pub enum Inside {
     StoreSnapshot,
     /// Old entries have been read for a peer.
     Fetched(GroupId, ReplicaId, Index, Vec<Extent>),
+    /// Old entries are to be read for the store.
+    Replay(Replay),
     /// Old entries have been read for the store.
     Replayed(GroupId, Index, Vec<Extent>),
     /// The reader thread has come to a read.

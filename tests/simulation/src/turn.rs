@@ -8,7 +8,7 @@ use crate::node::{StoreBusy, StoreWork};
 use crate::world::{Checked, Violation, World};
 use engine_core::journal::Extent;
 use engine_core::shard::Event;
-use engine_core::shard::effects::SnapshotStep;
+use engine_core::shard::effects::{Replay, SnapshotStep};
 use engine_core::state_machine::ApplyRun;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
@@ -16,6 +16,9 @@ use raft::replica::Role;
 
 /// After so long without a batch the last one is sealed.
 const SEAL_AFTER: u64 = 10_000;
+
+/// Between two looks whether an entry that is being written again is there.
+const MOVES_FOR: u64 = 1_000;
 
 /// Idle segments kept to be recycled.
 const IDLE_MAX: usize = 2;
@@ -36,6 +39,7 @@ impl World {
                     self.handle(place, Event::Tick);
                     self.tick_sendings(place);
                     self.drain_on(place);
+                    self.move_logs_up(place);
                 }
                 Ok(())
             }
@@ -82,6 +86,10 @@ impl World {
                 let entries = self.read_entries(place, from, &extents)?;
                 self.totals.add("entries fetched for peers", entries.as_ref().map_or(0, Vec::len) as u64);
                 self.handle(place, Event::Fetched { group, peer, entries });
+                Ok(())
+            }
+            Inside::Replay(replay) => {
+                self.begin_replay(place, replay);
                 Ok(())
             }
             Inside::Replayed(group, from, extents) => {
@@ -233,9 +241,7 @@ impl World {
             self.plan_in(pause, Happening::Inside(place, read));
         }
         for replay in effects.replay.drain(..) {
-            let extents = self.core(place).journal.locate(replay.group, replay.from, replay.last, replay.bytes_max);
-            let pause = self.random.tailed(50, 20_000);
-            self.plan_in(pause, Happening::Inside(place, Inside::Replayed(replay.group, replay.from, extents)));
+            self.begin_replay(place, replay);
         }
         self.core(place).effects = effects;
         if stir {
@@ -243,6 +249,37 @@ impl World {
         }
         self.stop_if_done(place);
         Ok(())
+    }
+
+    /// Old entries for the store are read, once they are where they can be.
+    fn begin_replay(&mut self, place: Place, replay: Replay) {
+        let journal = &self.core(place).journal;
+        if journal.is_moving(replay.group, replay.from) {
+            return self.plan_in(MOVES_FOR, Happening::Inside(place, Inside::Replay(replay)));
+        }
+        let extents = journal.locate(replay.group, replay.from, replay.last, replay.bytes_max);
+        let pause = self.random.tailed(50, 20_000);
+        self.plan_in(pause, Happening::Inside(place, Inside::Replayed(replay.group, replay.from, extents)));
+    }
+
+    /// Now and then every log that memory has all of is written once more, not only where the journal is too long.
+    fn move_logs_up(&mut self, place: Place) {
+        if !self.random.per_mille(20) {
+            return;
+        }
+        let core = self.core(place);
+        let groups: Vec<GroupId> = core.journal.groups().collect();
+        let mut moved = 0;
+        for group in groups {
+            let Some(replica) = core.shard.replica(group) else { continue };
+            let (from, last) = (replica.log_start().index.next(), replica.last().index);
+            let entries = replica.entries_in_memory(from, last, usize::MAX).unwrap_or_default();
+            moved += u64::from(core.journal.move_up(group, &entries));
+        }
+        if moved > 0 {
+            self.totals.add("logs written once more", moved);
+            self.stir_journal(place);
+        }
     }
 
     /// One round of the journal's task: spares are ordered, the next write begins, or a seal is waited for.

@@ -70,6 +70,7 @@ impl Inside {
             Inside::StoreSynced => ("store synced", [0; 3]),
             Inside::StoreSnapshot => ("store at a snapshot", [0; 3]),
             Inside::Fetched(group, peer, from, _) => ("fetched (group, peer, from)", [group.0.into(), peer.0, from.0]),
+            Inside::Replay(replay) => ("replay (group, from)", [replay.group.0.into(), replay.from.0, 0]),
             Inside::Replayed(group, from, _) => ("replayed (group, from)", [group.0.into(), from.0, 0]),
             Inside::Read(read) => ("store read (group, request)", [read.group.0.into(), read.ticket.request, 0]),
             Inside::PeerLost(node) => ("peer lost (node)", [(*node).into(), 0, 0]),

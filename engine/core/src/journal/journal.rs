@@ -120,6 +120,37 @@ impl Journal {
         self.writer.last_batch()
     }
 
+    /// Writes the whole log of a group once more, so that the segments it lies in are not needed for it any more. `entries` are all of it. In
+    /// one batch, so that no crash leaves a part: until that is durable the old segments stay, and [`Journal::is_moving`].
+    ///
+    /// `false`, and nothing is done: these are not the entries that the log has, or they are more than a quarter of a segment.
+    pub fn move_up(&mut self, group: GroupId, entries: &[Entry]) -> bool {
+        let Some(log) = self.logs.get(&group) else { return false };
+        let whole = log.is_complete() && entries.len() as u64 == log.entries();
+        let mut next = log.log_start().index;
+        let mut here = |entry: &Entry| {
+            next = next.next();
+            entry.index == next && log.term_of(next) == Some(entry.term)
+        };
+        let bytes: usize = entries.iter().map(|entry| Record::entry(group, entry).bytes()).sum();
+        if !whole || !entries.iter().all(&mut here) || bytes as u64 > self.options.segment_bytes / 4 {
+            return false;
+        }
+        self.reserve(bytes);
+        let log = self.logs.get_mut(&group).expect("it was just there");
+        for entry in entries {
+            let position = self.writer.push(&Record::entry(group, entry), false);
+            log.append(entry.id(), position, &mut self.chain);
+        }
+        true
+    }
+
+    /// Whether the entry is here and not where it can be read yet: it will be when what is pending is written.
+    pub fn is_moving(&self, group: GroupId, index: Index) -> bool {
+        let position = self.logs.get(&group).and_then(|log| log.position(index));
+        position.is_some_and(|position| !self.writer.is_written(position))
+    }
+
     /// How many segment files are lacking: two spares always wait. Those begun with [`Journal::new_segment`] and not
     /// yet ready count as lacking, so the host subtracts what it has under way.
     pub fn spares_wanted(&self) -> usize {
