@@ -5,7 +5,8 @@
 
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
-use engine_core::journal::SegmentId;
+use engine_core::journal::{Files, SegmentId};
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -34,22 +35,40 @@ pub fn path(directory: &Path, id: SegmentId) -> PathBuf {
     directory.join(format!("segment-{:016x}", id.0))
 }
 
-/// Reads every segment file in `directory` (made if it is not there), after making sure that what is read is on the
-/// disk: after a mere kill of the process it may sit in the page cache only.
-pub fn read_all(directory: &Path) -> io::Result<Vec<(SegmentId, Vec<u8>)>> {
-    fs::create_dir_all(directory)?;
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if let Some(number) = name.strip_prefix("segment-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
-            OpenOptions::new().read(true).write(true).open(entry.path())?.sync_data()?;
-            segments.push((SegmentId(number), fs::read(entry.path())?));
+/// The segment files of a directory, to be read one after the other.
+#[derive(Debug)]
+pub struct Found {
+    directory: PathBuf,
+    ids: Vec<SegmentId>,
+}
+
+impl Found {
+    /// Looks for them in `directory`, after making sure that what will be read is on the disk: after a mere kill of the process it may
+    /// sit in the page cache only.
+    pub fn look(directory: &Path) -> io::Result<Found> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if let Some(number) = name.strip_prefix("segment-").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+                OpenOptions::new().read(true).write(true).open(entry.path())?.sync_data()?;
+                ids.push(SegmentId(number));
+            }
         }
+        File::open(directory)?.sync_all()?;
+        Ok(Found { directory: directory.to_owned(), ids })
     }
-    File::open(directory)?.sync_all()?;
-    Ok(segments)
+}
+
+impl Files for Found {
+    fn ids(&self) -> Vec<SegmentId> {
+        self.ids.clone()
+    }
+
+    fn read(&self, id: SegmentId) -> io::Result<Cow<'_, [u8]>> {
+        fs::read(path(&self.directory, id)).map(Cow::from)
+    }
 }
 
 /// Removes what was half made when the last process ended, before anything needs the room.

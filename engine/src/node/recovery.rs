@@ -55,6 +55,9 @@ fn advice(error: &RecoverError) -> &'static str {
         }
         RecoverError::Unsupported { .. } => "nothing is lost: start the version of kvd that wrote it",
         RecoverError::Life { .. } => "nothing is lost: start again",
+        RecoverError::Read { .. } => {
+            "what the disk does not give may be promised: move the directory to a disk that does, or join as a new node with an empty one"
+        }
         RecoverError::SegmentNumber(_) | RecoverError::Impossible { .. } => LOST,
     }
 }
@@ -78,10 +81,10 @@ pub fn recover(
     created: bool,
 ) -> Result<Recovered, RecoveryError> {
     let path = directory.display().to_string();
-    let segments =
-        journal_files::read_all(directory).map_err(|error| RecoveryError::Io { path: path.clone(), error })?;
+    let files =
+        journal_files::Found::look(directory).map_err(|error| RecoveryError::Io { path: path.clone(), error })?;
     let options = options(facts.settings.journal.segment);
-    let recovered = journal::recover(options, life, segments).map_err(|error| RecoveryError::Journal {
+    let recovered = journal::recover_from(options, life, &files).map_err(|error| RecoveryError::Journal {
         path: path.clone(),
         why: error.to_string(),
         advice: advice(&error),

@@ -67,6 +67,14 @@ pub enum RecoverError {
     /// A file's number is beyond what a journal ever reaches: it is not ours. Move it away.
     #[error("segment number {0} is impossible")]
     SegmentNumber(SegmentId),
+    /// A file cannot be read, or says something else than a moment ago. Look at the disk.
+    #[error("segment {segment} cannot be read: {why}")]
+    Read {
+        /// The segment.
+        segment: SegmentId,
+        /// What the system said.
+        why: String,
+    },
     /// Written by another version of this program. Start that version.
     #[error("segment {segment} at offset {offset}: record kind {kind} of version {version} is unknown here")]
     Unsupported {

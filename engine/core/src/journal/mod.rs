@@ -85,6 +85,7 @@
 
 mod chain;
 mod error;
+mod files;
 mod header;
 #[cfg(test)]
 mod impossible_tests;
@@ -99,8 +100,9 @@ mod types;
 mod writer;
 
 pub use error::{Damage, RecoverError, Rot, Torn};
+pub use files::Files;
 pub use journal::Journal;
-pub use recovery::recover;
+pub use recovery::{recover, recover_from};
 pub use types::{Extent, Options, Recovered, RecoveredReplica, ReplicaState, SegmentId, Write};
 
 use types::Place;

@@ -4,42 +4,46 @@
 
 use super::chain::{Chain, Link};
 use super::error::{Damage, RecoverError, Rot, Torn};
+use super::files::{Files, Segments};
 use super::header::{HEADER_BYTES, Header};
 use super::journal::Journal;
-use super::log::Position;
-use super::record::{RECORD_HEADER_BYTES, Raw, Record, SegmentRow};
+use super::log::{Log, Position};
+use super::record::{RECORD_HEADER_BYTES, Record, SegmentRow};
 use super::replay::{Replay, segments_of};
 use super::scan::{Batch, Segment, Walk};
 use super::writer::{End, Writer};
 use super::{Options, Place, Recovered, RecoveredReplica, ReplicaState, SegmentId};
 use raft::entry::{Entry, LogId};
-use raft::ids::{GroupId, Index};
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use raft::ids::GroupId;
+use std::collections::VecDeque;
 
 /// Payload bytes of the end of each log that come with [`RecoveredReplica::tail`].
 const TAIL_BYTES_MAX: usize = 1 << 20;
 
-type Segments = BTreeMap<SegmentId, Segment>;
-
 /// Opens the journal that lies in `segments`: the whole contents of every segment file found, in any order; none
-/// for a fresh data directory. `life` is random and never 0.
+/// for a fresh data directory. See [`recover_from`].
+pub fn recover(options: Options, life: u64, segments: Vec<(SegmentId, Vec<u8>)>) -> Result<Recovered, RecoverError> {
+    recover_from(options, life, &segments)
+}
+
+/// Opens the journal that lies in `files`. `life` is random and never 0.
 ///
-/// The caller has synced every file read and the directory before (after a mere process kill they may sit in the page
+/// The caller has synced every file and the directory before (after a mere process kill they may sit in the page
 /// cache), and promises nothing before the first batch of the returned journal is promised.
 ///
 /// # Errors
 /// [`RecoverError`]; damage is not an error but comes with the result.
-pub fn recover(options: Options, life: u64, segments: Vec<(SegmentId, Vec<u8>)>) -> Result<Recovered, RecoverError> {
+pub fn recover_from(options: Options, life: u64, files: &dyn Files) -> Result<Recovered, RecoverError> {
     options.check()?;
-    let segments = take_in(segments)?;
-    let mut headers = segments.values().flat_map(|segment| &segment.headers);
+    let segments = Segments::look(files)?;
+    let mut headers = segments.iter().flat_map(|(_, seen)| &seen.headers);
     if life == 0 || headers.any(|(_, header)| header.life == life) {
         return Err(RecoverError::Life { life });
     }
     let mut found = Found { life, torn: None, damage: None, all_unsound: false, highest: SegmentId(0) };
-    found.highest = segments.keys().next_back().copied().unwrap_or_default();
+    found.highest = segments.iter().next_back().map(|(id, _)| id).unwrap_or_default();
     let head = found.head(&segments)?;
+    let head = head.as_ref().map(|segment| (segment, segment.walk(u64::MAX)));
     let rows = match &head {
         Some(head) => rows(head)?,
         None => Vec::new(),
@@ -49,22 +53,8 @@ pub fn recover(options: Options, life: u64, segments: Vec<(SegmentId, Vec<u8>)>)
     found.go_on(options, &segments, rows, head, replay)
 }
 
-/// Checks what the rest takes for granted of numbers and sizes, and looks for headers.
-fn take_in(segments: Vec<(SegmentId, Vec<u8>)>) -> Result<Segments, RecoverError> {
-    let mut taken = Segments::new();
-    for (id, bytes) in segments {
-        if id.0 == 0 || id.0 >= u64::from(u32::MAX) || bytes.len() > u32::MAX as usize {
-            return Err(RecoverError::SegmentNumber(id));
-        }
-        if taken.insert(id, Segment::new(id, bytes)?).is_some() {
-            return Err(RecoverError::SegmentNumber(id));
-        }
-    }
-    Ok(taken)
-}
-
 /// The newest segment whose opening is whole, and its batches.
-type Head<'a> = (&'a Segment, Walk<'a>);
+type Head<'a> = (&'a Segment<'a>, Walk<'a>);
 
 struct Found {
     life: u64,
@@ -81,11 +71,12 @@ impl Found {
     }
 
     /// Finds the head and decides whether what lies behind its last whole batch was torn or has rotted.
-    fn head<'a>(&mut self, segments: &'a Segments) -> Result<Option<Head<'a>>, RecoverError> {
+    fn head<'a>(&mut self, segments: &Segments<'a>) -> Result<Option<Segment<'a>>, RecoverError> {
         // What headers of segments that cannot be read say was synced.
         let mut synced = Place::default();
-        for segment in segments.values().rev() {
-            let Some((first, header)) = segment.headers.first() else { continue };
+        for (id, seen) in segments.iter().rev() {
+            let Some((first, header)) = seen.headers.first() else { continue };
+            let Some(segment) = segments.load(id)? else { continue };
             let walk = segment.walk(u64::MAX);
             if walk.batches.is_empty() {
                 // Only an opening that nothing follows can be one that was under way.
@@ -98,8 +89,8 @@ impl Found {
                 synced = segment.headers.iter().map(|(_, header)| header.durable).max().unwrap_or_default().max(synced);
                 continue;
             }
-            self.end(segment, &walk, synced, segments);
-            return Ok(Some((segment, walk)));
+            self.end(&segment, &walk, synced, segments);
+            return Ok(Some(segment));
         }
         if synced.segment != SegmentId(0) {
             self.damaged(synced.segment, 0, Rot::Missing);
@@ -108,7 +99,7 @@ impl Found {
         Ok(None)
     }
 
-    fn end(&mut self, head: &Segment, walk: &Walk<'_>, synced: Place, segments: &Segments) {
+    fn end(&mut self, head: &Segment<'_>, walk: &Walk<'_>, synced: Place, segments: &Segments<'_>) {
         let end = Place { segment: head.id, offset: walk.end };
         let behind = head.headers.iter().find(|(offset, _)| *offset >= walk.end);
         let last = walk.batches.last().map(|batch| batch.header);
@@ -123,7 +114,7 @@ impl Found {
         }
         // A spare that was ready when the last batch was written is in the directory, whatever it holds.
         let next = last.map_or(SegmentId(0), |last| last.next);
-        if next != SegmentId(0) && !segments.contains_key(&next) {
+        if next != SegmentId(0) && !segments.contains(next) {
             self.damaged(next, 0, Rot::Missing);
             self.all_unsound = true;
         }
@@ -144,7 +135,7 @@ impl Found {
 
     fn replay(
         &mut self,
-        segments: &Segments,
+        segments: &Segments<'_>,
         rows: &[SegmentRow],
         head: Option<&Head<'_>>,
         replay: &mut Replay,
@@ -152,7 +143,7 @@ impl Found {
         // The crc at the end of the chain so far; `None` where something before is not there.
         let mut chain: Option<u32> = None;
         for row in rows {
-            let Some(segment) = segments.get(&row.segment) else {
+            let Some(segment) = segments.load(row.segment)? else {
                 self.damaged(row.segment, 0, Rot::Missing);
                 chain = None;
                 continue;
@@ -164,8 +155,8 @@ impl Found {
                 chain = None;
                 continue;
             }
-            chain = self.replay_segment(segment, &walk, chain, replay)?;
-            self.padding(segment, &walk.batches);
+            chain = self.replay_segment(&segment, &walk, chain, replay)?;
+            self.padding(&segment, &walk.batches);
             if walk.end != row.end || walk.crc != row.crc {
                 self.damaged(row.segment, walk.end, walk.stopped);
                 chain = None;
@@ -185,7 +176,7 @@ impl Found {
 
     fn replay_segment(
         &mut self,
-        segment: &Segment,
+        segment: &Segment<'_>,
         walk: &Walk<'_>,
         chain: Option<u32>,
         replay: &mut Replay,
@@ -203,7 +194,7 @@ impl Found {
         Ok(Some(walk.crc))
     }
 
-    fn padding(&mut self, segment: &Segment, synced: &[Batch<'_>]) {
+    fn padding(&mut self, segment: &Segment<'_>, synced: &[Batch<'_>]) {
         for batch in synced.iter().filter(|batch| !batch.padded) {
             self.damaged(segment.id, batch.offset, Rot::Padding);
         }
@@ -213,35 +204,35 @@ impl Found {
     fn go_on(
         self,
         options: Options,
-        segments: &Segments,
+        segments: &Segments<'_>,
         rows: Vec<SegmentRow>,
         head: Option<Head<'_>>,
         mut replay: Replay,
     ) -> Result<Recovered, RecoverError> {
-        let replicas = replicas(segments, &replay);
+        let replicas = replicas(segments, &replay)?;
         let end = end(&rows, head.as_ref());
         let mut again = Vec::new();
         if let Some((segment, walk)) = &head {
             let last = walk.batches.len() - 1;
-            for (group, id, position) in replay.take_behind(segment.id, walk.batches[last].offset) {
-                again.push((group, id, entry_at(segments, position)));
-            }
+            let taken = replay.take_behind(segment.id, walk.batches[last].offset);
+            let entries = segments.entries(taken.iter().map(|(_, _, position)| *position))?;
+            again.extend(taken.iter().map(|(group, id, position)| (*group, *id, entries.at(position))));
         }
         let number = end.number + 1;
         let mut chain = replay.chain;
         if chain.links().next_back().is_some_and(|link| link.end == 0) {
             chain.forget_last();
         }
-        let written = segments.values().filter(|segment| !segment.headers.is_empty()).map(|segment| segment.id);
+        let written = segments.iter().filter(|(_, seen)| !seen.headers.is_empty()).map(|(id, _)| id);
         let written = written.max().unwrap_or_default();
-        for segment in segments.values() {
-            if chain.links().any(|link| link.segment == segment.id) {
+        for (id, seen) in segments.iter() {
+            if chain.links().any(|link| link.segment == id) {
                 continue;
             }
-            if segment.id > written && segment.bytes.len() as u64 == options.segment_bytes {
-                chain.adopt(segment.id);
+            if id > written && seen.bytes == options.segment_bytes {
+                chain.adopt(id);
             } else {
-                chain.retire(number, segment.id);
+                chain.retire(number, id);
             }
         }
         let writer = Writer::new(options, self.life, end);
@@ -301,33 +292,13 @@ fn end(rows: &[SegmentRow], head: Option<&Head<'_>>) -> End {
     End { number: header.number, sequence, durable, crc: header.previous }
 }
 
-fn entry_at(segments: &Segments, position: Position) -> Entry {
-    let bytes = &segments[&SegmentId(u64::from(position.segment))].bytes[position.offset as usize..];
-    let record = Raw::read(bytes).and_then(|raw| raw.parse().ok());
-    match record {
-        Some(Record::Entry { kind, id, payload, .. }) => {
-            Entry { term: id.term, index: id.index, kind, payload: Rc::from(payload) }
-        }
-        other => unreachable!("{position:?} was replayed as an entry and is {other:?}"),
-    }
-}
-
-fn replicas(segments: &Segments, replay: &Replay) -> Vec<RecoveredReplica> {
+fn replicas(segments: &Segments<'_>, replay: &Replay) -> Result<Vec<RecoveredReplica>, RecoverError> {
+    let tails: Vec<Vec<Position>> = replay.logs.values().map(tail).collect();
+    let memberships = replay.memberships.values().flatten().map(|(_, position)| *position);
+    let entries = segments.entries(tails.iter().flatten().copied().chain(memberships))?;
     let mut replicas = Vec::new();
-    for (group, log) in &replay.logs {
-        let mut tail = VecDeque::new();
-        let (mut bytes, mut index) = (0, log.last_index());
-        while let Some(position) = log.position(index) {
-            bytes += position.length as usize;
-            if bytes > TAIL_BYTES_MAX {
-                break;
-            }
-            tail.push_front(entry_at(segments, position));
-            index = index.prev();
-        }
+    for ((group, log), tail) in replay.logs.iter().zip(&tails) {
         let memberships = replay.memberships.get(group).map_or(&[][..], Vec::as_slice).iter();
-        let memberships: Vec<(Index, Rc<[u8]>)> =
-            memberships.map(|(index, position)| (*index, entry_at(segments, *position).payload)).collect();
         replicas.push(RecoveredReplica {
             state: ReplicaState {
                 group: *group,
@@ -338,10 +309,26 @@ fn replicas(segments: &Segments, replay: &Replay) -> Vec<RecoveredReplica> {
             },
             last: log.last().unwrap_or(log.log_start()),
             terms: log.terms().collect(),
-            memberships,
-            tail: tail.into(),
+            memberships: memberships.map(|(index, position)| (*index, entries.at(position).payload)).collect(),
+            tail: tail.iter().map(|position| entries.at(position)).collect(),
             sound: log.sound,
         });
     }
-    replicas
+    Ok(replicas)
+}
+
+/// Where the last entries of a log lie.
+fn tail(log: &Log) -> Vec<Position> {
+    let mut tail = Vec::new();
+    let (mut bytes, mut index) = (0, log.last_index());
+    while let Some(position) = log.position(index) {
+        bytes += position.length as usize;
+        if bytes > TAIL_BYTES_MAX {
+            break;
+        }
+        tail.push(position);
+        index = index.prev();
+    }
+    tail.reverse();
+    tail
 }

@@ -6,12 +6,13 @@ use super::SegmentId;
 use super::error::{RecoverError, Rot};
 use super::header::{BLOCK_BYTES_MIN, HEADER_BYTES, Header, NoHeader};
 use super::record::Raw;
+use std::borrow::Cow;
 
 /// The contents of one segment file and every header in it that belongs to the file's present use.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(super) struct Segment<'a> {
     pub id: SegmentId,
-    pub bytes: Vec<u8>,
+    pub bytes: Cow<'a, [u8]>,
     /// Where, and what; ascending.
     pub headers: Vec<(u64, Header)>,
 }
@@ -38,12 +39,12 @@ pub(super) struct Walk<'a> {
     pub stopped: Rot,
 }
 
-impl Segment {
+impl<'a> Segment<'a> {
     /// Looks for headers at every place where one can be.
     ///
     /// A segment is written by one life. Where its opening can be read, what does not name that life is no header, whatever else it
     /// says: a value may hold anything, but nobody outside knows a life.
-    pub fn new(id: SegmentId, bytes: Vec<u8>) -> Result<Segment, RecoverError> {
+    pub fn new(id: SegmentId, bytes: Cow<'a, [u8]>) -> Result<Segment<'a>, RecoverError> {
         let life = Header::read(&bytes, id).ok().map(|opening| opening.life);
         let mut headers = Vec::new();
         for offset in (0..bytes.len()).step_by(BLOCK_BYTES_MIN) {
