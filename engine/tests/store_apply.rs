@@ -252,6 +252,24 @@ fn a_group_that_lacks_what_is_on_the_disk_waits_alone_and_asks_once() {
 }
 
 #[test]
+fn what_the_disk_brings_at_once_is_limited_in_bytes() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1]);
+    let mut client = pair.client(1, 1);
+    for key in 0..60u8 {
+        pair.commands(1, &[client.next(put(&[key], &vec![key; 400_000]))]);
+    }
+    let mut pair = pair.reopen(directory.path());
+    let delete = |key| Operation::Delete { key: vec![key], return_old: true };
+    let deletes: Vec<_> = (0..60u8).map(|key| client.next(delete(key))).collect();
+    let outcomes = pair.commands(1, &deletes);
+    assert!(outcomes[0] == Outcome::Old(Some(vec![0; 400_000])) && outcomes.len() == 60);
+    assert!(pair.lacked >= 3, "24 MB came in {} parts", pair.lacked);
+    assert!(pair.fetched_most <= (8 << 20) + 400_000, "{} bytes came at once", pair.fetched_most);
+    pair.compare();
+}
+
+#[test]
 fn what_the_disk_said_is_forgotten_when_a_run_has_to_wait_again() {
     let directory = tempdir().unwrap();
     let mut pair = Pair::new(directory.path(), &[1, 2]);

@@ -1,7 +1,7 @@
 //! What the tests of the store share: commands, runs, and looking at everything a store holds.
 #![allow(dead_code)] // No suite uses all of it.
 
-use engine::store::{Applier, Cached, Done, Installer, Lack, Options, Store};
+use engine::store::{Applier, Cached, Done, Fetched, Installer, Lack, Options, Store};
 use engine_core::command::{ClientId, Command, Operation, Outcome, SessionRef, encode};
 use engine_core::state_machine::model::Model;
 use engine_core::state_machine::{ApplyRun, StoredReplica};
@@ -36,6 +36,8 @@ pub struct Pair {
     pub written: Vec<(usize, Vec<StoredReplica>)>,
     /// How often an entry had to wait for the disk.
     pub lacked: usize,
+    /// The most that the disk has brought at once, in bytes.
+    pub fetched_most: usize,
     /// A client of group 2 that has several tables written back whenever an entry waits for the disk.
     pub meanwhile: Option<Client>,
 }
@@ -55,7 +57,17 @@ impl Pair {
     /// A store and its model.
     pub fn of(store: Store, model: Model) -> Pair {
         let (applier, installer) = (store.applier().expect("an applier"), store.installer());
-        Pair { store, applier, installer, model, lazy: false, written: Vec::new(), lacked: 0, meanwhile: None }
+        Pair {
+            store,
+            applier,
+            installer,
+            model,
+            lazy: false,
+            written: Vec::new(),
+            lacked: 0,
+            fetched_most: 0,
+            meanwhile: None,
+        }
     }
 
     /// The store of another directory, or of the same after it was closed, beside the model as it is.
@@ -113,6 +125,10 @@ impl Pair {
                     self.write_back();
                 }
                 let fetched = self.store.fetch(lack).expect("a healthy disk");
+                if let Fetched::Places(_, places) = &fetched {
+                    let bytes = places.iter().filter_map(|(_, value)| value.as_ref()).map(Vec::len).sum();
+                    self.fetched_most = self.fetched_most.max(bytes);
+                }
                 self.applier.fetched(fetched, &mut done).expect("a healthy disk");
             }
         }
