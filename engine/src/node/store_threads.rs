@@ -5,6 +5,7 @@
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
 
 use super::mesh::{Mesh, ToCore};
+use super::owed;
 use super::queue::{self, Sender, Work};
 use super::set_aside;
 use crate::store::{Lack, ReceiveError, SnapshotReader, Store, StoreError, WriteBack};
@@ -172,10 +173,20 @@ pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Re
     let (sender, _) = queue::helper(format!("reader-{core}"), move |work: Work<Read>| {
         // Chunks are read one at a time, so that a snapshot holds no other read up for long.
         let mut snapshots: BTreeMap<u64, SnapshotReader<'_>> = BTreeMap::new();
+        // The whole of a group takes long to read: not here, and one at a time.
+        let mut summing: Option<JoinHandle<()>> = None;
         while let Some(read) = work.receive() {
             let (ticket, response) = match read {
                 Read::Query { ticket, group, query } => (ticket, answer(&store, group, &query)),
-                Read::Checksum { ticket, group } => (ticket, checksum(&store, group)),
+                Read::Checksum { ticket, group } => {
+                    if summing.as_ref().is_none_or(JoinHandle::is_finished) {
+                        summing = start_sum(core, &store, &mesh, ticket, group).ok();
+                        if summing.is_some() {
+                            continue;
+                        }
+                    }
+                    (ticket, Ok(owed::busy()))
+                }
                 Read::SnapshotOpen { id, group } => {
                     let found = match store.snapshot(group) {
                         Ok(reader) => {
@@ -227,6 +238,15 @@ fn answer(store: &Store, group: GroupId, query: &Query) -> Result<Response, Stor
             let page = store.scan(group, start, end.as_deref(), *limit as usize, PAGE_BYTES_MAX)?;
             Response::Page { entries: page.entries, more: page.more }
         }
+    })
+}
+
+/// Starts a thread that sums up a group, answers, and ends.
+fn start_sum(core: u16, store: &Store, mesh: &Mesh, ticket: Ticket, group: GroupId) -> io::Result<JoinHandle<()>> {
+    let (store, mesh) = (store.clone(), mesh.clone());
+    std::thread::Builder::new().name(format!("checksum-{core}")).spawn(move || {
+        let response = checksum(&store, group).unwrap_or_else(|error| fail(core, &store, &error));
+        mesh.send(core, ToCore::Answer { ticket, response });
     })
 }
 
