@@ -1,6 +1,6 @@
 //! `node stop` and `node start`: the nodes of this machine, as an operator's hand would treat them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -176,8 +176,7 @@ fn move_stored(data: &Path, aside: &Path) -> io::Result<()> {
     let mut stored = Vec::new();
     for entry in fs::read_dir(data)? {
         let name = entry?.file_name();
-        let stays = [LOCK_FILE, ARGUMENTS_FILE, PROCESS_FILE, LOG_FILE].iter().any(|file| name == *file);
-        if !stays && !name.as_bytes().starts_with(ASIDE.as_bytes()) {
+        if is_stored(&name) {
             stored.push(name);
         }
     }
@@ -188,6 +187,14 @@ fn move_stored(data: &Path, aside: &Path) -> io::Result<()> {
         File::open(data)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Whether a file is a node's own, and of what it stores. What else is in the directory is not its business, and may not be movable.
+fn is_stored(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let whole = name.strip_suffix(b".new").unwrap_or(name);
+    let small = [IDENTITY_FILE, FORMED_FILE, "PROPOSED", "MAP", "CREATED"];
+    name.starts_with(b"core-") || small.iter().any(|file| whole == file.as_bytes())
 }
 
 fn is_running(name: &str, data: &Path) -> Failure {
@@ -240,7 +247,7 @@ mod tests {
     use super::*;
 
     const STORED: [&str; 6] = ["CREATED", "FORMED", "IDENTITY", "MAP", "core-000", "core-001"];
-    const STAYS: [&str; 4] = ["LOCK", "args", "kvd.log", "pid"];
+    const STAYS: [&str; 5] = ["LOCK", "args", "kvd.log", "lost+found", "pid"];
 
     /// A data directory with what a node leaves there.
     fn directory() -> tempfile::TempDir {

@@ -13,6 +13,7 @@
 //! Every file is written aside, synced, renamed, and its directory synced (rule 15).
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -193,17 +194,17 @@ impl Directory {
     }
 }
 
-/// Makes a directory (mode 0700) if it is not there, and has it and its way from the root outlive a power cut, whoever made it (rule 15).
+/// Makes a directory (mode 0700) if it is not there, and has it outlive a power cut, whoever made it (rule 15): it is synced, and
+/// what it lies in, and what was made on the way to it.
 pub fn make(path: &Path) -> io::Result<()> {
     let path = std::path::absolute(path)?;
-    let made = path.ancestors().skip(1).take_while(|above| !above.is_dir()).count();
+    let made = path.ancestors().take_while(|above| !above.is_dir()).count();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-    for directory in path.ancestors().take(made + 2) {
-        match File::open(directory) {
-            Ok(directory) => directory.sync_all()?,
-            // One that may only be walked through is not ours to make.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && directory != path => {}
-            Err(error) => return Err(error),
+    for (above, directory) in path.ancestors().take(made.max(1) + 1).enumerate() {
+        match File::open(directory).and_then(|directory| directory.sync_all()) {
+            // What was there before is somebody else's, who may not have it read, or keep it where nothing is ever written.
+            Err(error) if above >= made.max(1) && error.raw_os_error() != Some(Errno::IO.raw_os_error()) => {}
+            done => done?,
         }
     }
     Ok(())
@@ -222,6 +223,7 @@ pub fn random() -> Result<u64, DirectoryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_directory_keeps_its_incarnation_and_refuses_others() {
@@ -233,6 +235,20 @@ mod tests {
         assert_eq!(Directory::open(temp.path(), "n1", 2).unwrap().incarnation, incarnation);
         assert!(matches!(Directory::open(temp.path(), "n2", 2), Err(DirectoryError::OtherNode { .. })));
         assert!(matches!(Directory::open(temp.path(), "n1", 1), Err(DirectoryError::OtherShards { found: 2, .. })));
+    }
+
+    #[test]
+    fn a_directory_is_made_with_its_way_and_for_nobody_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/b");
+        for _ in 0..2 {
+            make(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        fs::write(temp.path().join("file"), "").unwrap();
+        assert!(make(&temp.path().join("file/c")).is_err());
+        // A file system on which directories cannot be synced is none for a data directory.
+        assert!(make(Path::new("/proc/self")).is_err());
     }
 
     #[test]

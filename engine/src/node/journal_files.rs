@@ -120,6 +120,7 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                     Err(error) if is_shortage(&error) => {
                         tracing::warn!(core, %error, "cannot make a spare segment; trying again");
                         std::thread::sleep(RETRY_AFTER);
+                        let old = old.filter(|old| path(&directory, *old).exists());
                         mesh.send(core, ToCore::SpareFailed { id, old });
                     }
                     Err(error) => {
@@ -142,9 +143,14 @@ pub fn is_shortage(error: &io::Error) -> bool {
 
 fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> io::Result<()> {
     let target = path(directory, id);
+    let has_size = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() == bytes);
+    if has_size(&target) {
+        // It was there when its directory could not be synced.
+        return File::open(directory)?.sync_all();
+    }
     match old.map(|old| path(directory, old)) {
         // Of another size only after the setting was changed.
-        Some(old) if fs::metadata(&old).is_ok_and(|file| file.len() == bytes) => fs::rename(old, target)?,
+        Some(old) if has_size(&old) => fs::rename(old, target)?,
         _ => {
             let aside = directory.join(format!("spare-{:016x}", id.0));
             if let Err(error) = write_zeros(&aside, bytes) {

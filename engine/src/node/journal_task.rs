@@ -100,7 +100,9 @@ pub fn keep_short(core: &Core) {
     // What is mostly of use is not made shorter by writing it again.
     let held: u64 = state.journal.groups().map(|group| state.journal.log_bytes(group)).sum();
     let segment = core.settings.journal.segment;
-    if segments <= SEGMENTS_HELD || held > segments as u64 * segment / 4 {
+    // Nor does it help while the disk does not take what was moved before.
+    let waits = state.journal.spares_ready() == 0 || state.journal.pending_bytes() as u64 > segment / 4;
+    if segments <= SEGMENTS_HELD || held > segments as u64 * segment / 4 || waits {
         return;
     }
     let mut left = (segment / 4) as usize;

@@ -342,7 +342,7 @@ impl Group {
         if self.serving != Serving::Amnesiac {
             self.replica.collect_at(now, &mut self.ready);
         }
-        std::mem::swap(out, &mut self.ready);
+        *out = std::mem::take(&mut self.ready);
         let bytes: usize = out.entries.iter().map(Entry::bytes).sum();
         self.log_bytes += bytes as u64;
         self.kept_back_bytes += bytes;
