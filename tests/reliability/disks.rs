@@ -1,5 +1,7 @@
 //! Disks that fail, fill up or are slow.
 
+use std::fs::DirEntry;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use net::client::{Client, ClientError};
@@ -84,11 +86,15 @@ fn a_node_starts_on_a_disk_without_room_for_a_segment_and_leaves_what_is_there()
         let mut client = cluster.client(PATIENCE);
         put_all(&mut client, 1);
         cluster.nodes.iter().for_each(|node| node.disk.fill(LEFT));
-        for _ in 0..repeat(2, 10) {
+        for starts in 1..=repeat(3, 10) {
             for node in 0..cluster.nodes.len() {
                 cluster.kill(node);
                 cluster.start_node(node);
                 eventually(PATIENCE, "the node to serve again", || cluster.status().into_iter().nth(node)?);
+                // Every start takes one, so the next one needs what this one uses again.
+                eventually(PATIENCE, "a spare segment", || {
+                    (newest_segment(&cluster.nodes[node].data) >= starts + 2).then_some(())
+                });
             }
             get_all(&mut cluster.client(PATIENCE), 1);
         }
@@ -150,6 +156,13 @@ fn one_slow_disk_does_not_stop_the_cluster() {
         }
         assert_replicas_agree(&cluster);
     });
+}
+
+/// The highest number of a segment of a node with one core.
+fn newest_segment(data: &Path) -> u64 {
+    let files = std::fs::read_dir(data.join("core-000/journal")).expect("a journal");
+    let number = |file: DirEntry| u64::from_str_radix(file.file_name().to_str()?.strip_prefix("segment-")?, 16).ok();
+    files.filter_map(|file| number(file.ok()?)).max().unwrap_or(0)
 }
 
 const KEYS: u64 = 40;

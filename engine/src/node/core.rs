@@ -33,10 +33,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// With more segments than this, logs are cut whoever still lacks them: a group that is hardly written to, with a member
-/// that is down, would keep every segment since.
-const SEGMENTS_PRESSED: usize = 24;
-
 /// Between two looks at the number of segments and at unfinished frames, in ticks of the Raft clock.
 const LOOK_TICKS: u64 = 10;
 
@@ -113,6 +109,8 @@ pub struct State {
     pub(super) spares_ordered: usize,
     /// Spares that there was no room for: to be ordered again.
     pub(super) spares_failed: Vec<SegmentId>,
+    /// The last spare that was ordered found no room.
+    pub(super) is_short: bool,
     /// Segments that wait to be recycled.
     pub(super) idle: Vec<SegmentId>,
     pub(super) clients: Clients,
@@ -155,6 +153,7 @@ impl Core {
             unpersisted: VecDeque::from([(RECOVERED, open_batch)]),
             spares_ordered: 0,
             spares_failed: Vec::new(),
+            is_short: false,
             idle: Vec::new(),
             clients: Clients::new(parts.facts.settings.limits.core_inflight_bytes as usize),
             peers: Peers::new(
@@ -310,7 +309,7 @@ impl Core {
             ToCore::StoreSynced(durable) => {
                 let mut state = self.state.borrow_mut();
                 state.storing.synced();
-                let pressed = state.journal.segments().count() > SEGMENTS_PRESSED;
+                let pressed = journal_task::is_pressed(&state);
                 drop(state);
                 self.handle(Event::StoreSynced { durable, pressed });
             }

@@ -11,10 +11,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Between two attempts to make a spare on a full disk.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Work for the helper.
 #[derive(Debug)]
@@ -119,7 +115,6 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                     // mark has had writes refused before it came to this.
                     Err(error) if is_shortage(&error) => {
                         tracing::warn!(core, %error, "cannot make a spare segment; trying again");
-                        std::thread::sleep(RETRY_AFTER);
                         let old = old.filter(|old| path(&directory, *old).exists());
                         mesh.send(core, ToCore::SpareFailed { id, old });
                     }

@@ -3,12 +3,13 @@
 //! While a write and its sync are under way, turns go on and fill the next batch; when it completes, what it made
 //! durable is told to the shard by persist number.
 
-use super::core::Core;
+use super::core::{Core, State};
 use super::journal_disk::Batch;
 use super::journal_files::Spare;
 use super::journal_past::Wanted;
+use super::queue::{self, Sender};
+use super::runtime;
 use super::storing::Urgency;
-use super::{queue, runtime};
 use engine_core::journal::{Extent, SegmentId};
 use engine_core::shard::Event;
 use raft::entry::Entry;
@@ -27,6 +28,10 @@ const IDLE_MAX: usize = 4;
 /// every start of a node opens a segment, and all of them are read at the next one.
 const SEGMENTS_MAX: usize = 6;
 
+/// With more segments than this, logs are cut whoever still lacks them: a group that is hardly written to, with a member
+/// that is down, would keep every segment since.
+const SEGMENTS_PRESSED: usize = 24;
+
 /// With more segments than this, small logs that cannot be cut are written once more: one group that has lost its quorum must not keep
 /// every segment of all the others until the disk is full.
 const SEGMENTS_HELD: usize = 48;
@@ -43,7 +48,7 @@ const GAP_BYTES_MAX: u64 = 32 << 10;
 /// Runs until the core stops and everything is durable and sealed.
 pub async fn run(core: Rc<Core>) {
     loop {
-        order_spares(&core);
+        order_spares(&mut core.state.borrow_mut(), &core.spares, false);
         let write = core.state.borrow_mut().journal.take_write();
         let Some(write) = write else {
             if core.is_done() {
@@ -74,28 +79,39 @@ pub async fn run(core: Rc<Core>) {
     }
 }
 
-/// Asks the helper for spares the journal wants, out of segments it needs no more.
-fn order_spares(core: &Core) {
-    let state = &mut *core.state.borrow_mut();
+/// Asks the helper for spares the journal wants, out of segments it needs no more. While there is no room only out of those, unless it
+/// is to be seen whether there is some again.
+fn order_spares(state: &mut State, spares: &Sender<Spare>, look: bool) {
     state.idle.extend(state.journal.reclaim());
     for _ in 0..state.journal.spares_wanted().saturating_sub(state.spares_ordered) {
+        let old = state.idle.pop();
+        if state.is_short && old.is_none() && !look {
+            return;
+        }
         let id = state.spares_failed.pop().unwrap_or_else(|| state.journal.new_segment());
         state.spares_ordered += 1;
-        let old = state.idle.pop();
-        core.spares.send(Spare::Make { id, old });
+        spares.send(Spare::Make { id, old });
     }
     // A segment falls idle long before the next spare is wanted: some wait for that.
     for id in state.idle.drain(..state.idle.len().saturating_sub(IDLE_MAX)) {
-        core.spares.send(Spare::Delete(id));
+        spares.send(Spare::Delete(id));
     }
+}
+
+/// Whether logs are to be cut whoever still lacks them: there are many segments, or no room for another one.
+pub fn is_pressed(state: &State) -> bool {
+    state.journal.segments().count() > SEGMENTS_PRESSED || state.is_short
 }
 
 /// Has the logs cut, or moved to the end, of those groups that keep the oldest segment. To be called now and then.
 pub fn keep_short(core: &Core) {
     let state = &mut *core.state.borrow_mut();
     let segments = state.journal.segments().count();
-    if segments > SEGMENTS_MAX {
+    if segments > SEGMENTS_MAX || state.is_short {
         state.storing.want_sync(Urgency::Now);
+    }
+    if state.is_short {
+        order_spares(state, &core.spares, true);
     }
     // What is mostly of use is not made shorter by writing it again.
     let held: u64 = state.journal.groups().map(|group| state.journal.log_bytes(group)).sum();
@@ -123,16 +139,21 @@ pub fn keep_short(core: &Core) {
 pub fn spare_ready(core: &Core, id: SegmentId) {
     let state = &mut *core.state.borrow_mut();
     state.spares_ordered -= 1;
+    state.is_short = false;
     state.journal.spare_ready(id);
     core.journal_bell.ring();
 }
 
-/// There was no room for a spare: it is ordered again, of a segment that has fallen idle meanwhile if there is one, as that needs none.
+/// There was no room for a spare: it is ordered again, of a segment that has fallen idle meanwhile if there is one, as that needs none. So
+/// that there is one, logs are cut: every start takes a spare, and without any the next one could not begin its life.
 pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>) {
     let state = &mut *core.state.borrow_mut();
     state.spares_ordered -= 1;
     state.spares_failed.push(id);
+    state.is_short = true;
     state.idle.extend(old);
+    state.storing.want_sync(Urgency::Now);
+    core.turn_bell.ring();
     core.journal_bell.ring();
 }
 
