@@ -11,6 +11,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two attempts to use a file again that the disk has no room for, though it takes none.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Work for the helper.
 #[derive(Debug)]
@@ -116,6 +120,10 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                     Err(error) if is_shortage(&error) => {
                         tracing::warn!(core, %error, "cannot make a spare segment; trying again");
                         let old = old.filter(|old| path(&directory, *old).exists());
+                        if old.is_some() {
+                            // It needed no room, and would fail again at once.
+                            std::thread::sleep(RETRY_AFTER);
+                        }
                         mesh.send(core, ToCore::SpareFailed { id, old });
                     }
                     Err(error) => {
@@ -144,9 +152,12 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> 
         return File::open(directory)?.sync_all();
     }
     match old.map(|old| path(directory, old)) {
-        // Of another size only after the setting was changed.
         Some(old) if has_size(&old) => fs::rename(old, target)?,
-        _ => {
+        old => {
+            // Of another size only after the setting was changed: of no use, and in the way.
+            if let Some(old) = old.filter(|old| old.exists()) {
+                fs::remove_file(old)?;
+            }
             let aside = directory.join(format!("spare-{:016x}", id.0));
             if let Err(error) = write_zeros(&aside, bytes) {
                 // What it took of the room others need more.
@@ -174,4 +185,30 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
         left -= count as u64;
     }
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_of_another_size_makes_way_for_the_next_one() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let old = path(temp.path(), SegmentId(1));
+        fs::write(&old, [1; 100]).expect("written");
+        make(temp.path(), SegmentId(2), Some(SegmentId(1)), 4096).expect("there is room");
+        assert!(!old.exists());
+        make(temp.path(), SegmentId(3), Some(SegmentId(2)), 4096).expect("there is room");
+        let names: Vec<_> =
+            fs::read_dir(temp.path()).expect("read").map(|file| file.expect("one").file_name()).collect();
+        assert_eq!(names, ["segment-0000000000000003"]);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_leaves_nothing() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let error = make(temp.path(), SegmentId(1), None, 1 << 60).expect_err("no disk has so much room");
+        assert!(is_shortage(&error), "{error}");
+        assert_eq!(fs::read_dir(temp.path()).expect("read").count(), 0);
+    }
 }

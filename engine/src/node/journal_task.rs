@@ -113,16 +113,22 @@ pub fn keep_short(core: &Core) {
     if state.is_short {
         order_spares(state, &core.spares, true);
     }
+    if segments <= SEGMENTS_HELD {
+        return;
+    }
     // What is mostly of use is not made shorter by writing it again.
     let held: u64 = state.journal.groups().map(|group| state.journal.log_bytes(group)).sum();
     let segment = core.settings.journal.segment;
     // Nor does it help while the disk does not take what was moved before.
     let waits = state.journal.spares_ready() == 0 || state.journal.pending_bytes() as u64 > segment / 4;
-    if segments <= SEGMENTS_HELD || held > segments as u64 * segment / 4 || waits {
+    if held > segments as u64 * segment / 4 || waits {
         return;
     }
     let mut left = (segment / 4) as usize;
     for group in state.journal.cold() {
+        if left == 0 {
+            break;
+        }
         let Some(replica) = state.shard.replica(group) else { continue };
         let (from, last) = (replica.log_start().index.next(), replica.last().index);
         let entries = replica.entries_in_memory(from, last, left).unwrap_or_default();

@@ -1,5 +1,5 @@
 //! The helper threads a core has for its store: the only one that writes RocksDB, and two readers for what is not in memory,
-//! one for clients and snapshots, one for entries that wait to be applied.
+//! one for clients and snapshots, one for entries that wait to be applied. A checksum has one of its own while it is made.
 //!
 //! All are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
