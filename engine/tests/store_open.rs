@@ -5,6 +5,7 @@ mod store_support;
 use engine::store::{Options, Store, StoreError};
 use raft::ids::{GroupId, ReplicaId};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use store_support::*;
 use tempfile::tempdir;
@@ -57,6 +58,19 @@ fn what_is_written_back_survives_the_death_of_the_process() {
     copy(alive.path(), dead.path());
     let store = open(dead.path());
     Pair::of(store, pair.model).compare();
+}
+
+#[test]
+fn a_store_takes_no_more_of_the_disk_than_it_needs() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1]);
+    let mut client = pair.client(1, 1);
+    pair.commands(1, &[client.next(put(b"key", b"value"))]);
+    let taken: u64 = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512) // the unit of st_blocks
+        .sum();
+    assert!(taken < 4 << 20, "{taken} bytes for one value");
 }
 
 #[test]

@@ -74,7 +74,10 @@ impl Options {
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_wal_ttl_seconds(self.wal_ttl_seconds);
         options.set_wal_size_limit_mb(self.wal_size_limit_mb);
-        options.set_max_total_wal_size(4 * self.write_buffer_bytes as u64);
+        // With one column family this sets nothing but the size of the blocks that RocksDB allocates ahead of a log. As
+        // large as a memtable, which it takes otherwise, they would empty a nearly full disk at its start.
+        options.set_max_total_wal_size(MIB as u64);
+        options.set_manifest_preallocation_size(64 << 10);
         // Written back as it grows, so that a sync has little left to do.
         options.set_wal_bytes_per_sync(MIB as u64);
         options.set_bytes_per_sync(MIB as u64);
