@@ -85,7 +85,11 @@ fn a_node_starts_on_a_disk_without_room_for_a_segment_and_leaves_what_is_there()
     on_cluster("disk-nearly-full", settings(&["journal.segment=32MiB"]), |_, mut cluster| {
         let mut client = cluster.client(PATIENCE);
         put_all(&mut client, 1);
-        cluster.nodes.iter().for_each(|node| node.disk.fill(LEFT));
+        for node in &cluster.nodes {
+            // Two spares behind the first segment: nothing takes room any more while the disk is filled.
+            eventually(PATIENCE, "two spare segments", || (newest_segment(&node.data) >= 3).then_some(()));
+            node.disk.fill(LEFT);
+        }
         for starts in 1..=repeat(3, 10) {
             for node in 0..cluster.nodes.len() {
                 cluster.kill(node);
