@@ -144,7 +144,10 @@ impl Session {
             None => self.runs.push_back(Run { first: sequence, last: sequence, outcome }),
             Some(_) => {
                 self.insert(Run { first: sequence, last: sequence, outcome });
-                self.coalesce();
+                // Its neighbours on both sides: the others are as they were.
+                let at = self.position(sequence);
+                self.join(at);
+                self.join(at.wrapping_sub(1));
             }
         }
     }
@@ -200,6 +203,16 @@ impl Session {
             }
             first = there_last + 1;
             at += 1;
+        }
+    }
+
+    /// Joins the run at `at`, if there is one, with the one behind it, if they make one run.
+    fn join(&mut self, at: usize) {
+        let (Some(run), Some(next)) = (self.runs.get(at), self.runs.get(at.wrapping_add(1))) else { return };
+        if next.first - run.last == 1 && next.outcome == run.outcome && is_plain(&run.outcome) {
+            let last = next.last;
+            self.runs[at].last = last;
+            self.runs.remove(at + 1);
         }
     }
 

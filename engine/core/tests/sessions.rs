@@ -217,6 +217,9 @@ proptest! {
                 model.insert(sequence, outcome);
             }
             prop_assert_eq!(&reopened(&session), &session);
+            let mut joined = session.clone();
+            joined.merge(&session);
+            prop_assert_eq!(&joined, &session, "neighbours that could be one run are one");
         }
         for sequence in mark + 1..62 {
             prop_assert_eq!(session.executed(sequence), model.get(&sequence).map(told), "{}", sequence);
