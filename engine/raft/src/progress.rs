@@ -118,6 +118,9 @@ pub(crate) struct Inflight {
     bytes: usize,
     /// The tick of the last answer or question about them.
     pub(crate) moved: u64,
+    /// The peer has refused something and has taken no entries since, as it may when its disk is full: it gets one message, and the
+    /// rest when that is acknowledged.
+    unproved: bool,
 }
 
 impl Progress {
@@ -157,7 +160,8 @@ impl Progress {
             }
             Flow::Probe { .. } | Flow::Snapshot { .. } => {
                 self.next = self.matched.next();
-                self.flow = Flow::Replicate(Inflight { moved: now, ..Inflight::default() });
+                let unproved = matches!(self.flow, Flow::Probe { bare: true, .. });
+                self.flow = Flow::Replicate(Inflight { moved: now, unproved, ..Inflight::default() });
             }
         }
     }
@@ -200,8 +204,8 @@ impl Inflight {
     }
 
     pub(crate) fn is_full(&self, options: &Options) -> bool {
-        self.messages.len() >= options.inflight_messages_max
-            || !self.messages.is_empty() && self.bytes >= options.inflight_bytes_max
+        let messages_max = if self.unproved { 1 } else { options.inflight_messages_max };
+        self.messages.len() >= messages_max || !self.messages.is_empty() && self.bytes >= options.inflight_bytes_max
     }
 
     pub(crate) fn add(&mut self, last: Index, bytes: usize, now: u64) {
@@ -219,6 +223,7 @@ impl Inflight {
             self.bytes -= bytes;
             self.messages.pop_front();
             self.moved = now;
+            self.unproved = false;
         }
     }
 }
