@@ -251,6 +251,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u1
         incoming.push((from, socket.clone()));
     }
     let mut buffer = RecvBuffer::new(RECEIVE_BYTES, frame::BODY_BYTES_MAX);
+    let mut told = false;
     'stream: while !core.is_stopping() {
         match reader.read(buffer.spare()).await {
             Ok(count) if count > 0 && !socket.is_closed() => buffer.filled(count),
@@ -267,7 +268,7 @@ pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u1
             };
             let taken = match frame.header.kind() {
                 Some(frame::Kind::Exchange) => take_word(&core, from, frame.body),
-                Some(frame::Kind::PeerBatch) => take_batch(&core, node, frame.body),
+                Some(frame::Kind::PeerBatch) => take_batch(&core, node, frame.body, &mut told),
                 _ => break 'stream,
             };
             if !taken {
@@ -297,12 +298,26 @@ fn take_word(core: &Core, from: (u16, u16), body: &[u8]) -> bool {
     }
 }
 
-/// Whether the stream is worth reading on.
-fn take_batch(core: &Core, node: u16, body: &[u8]) -> bool {
+/// Whether the stream is worth reading on. `told`: an entry that fits no segment has been reported.
+fn take_batch(core: &Core, node: u16, body: &[u8], told: &mut bool) -> bool {
+    let entry_bytes_max = core.state.borrow().journal.entry_bytes_max();
     for message in peer::decode(body) {
         match message {
             // Nobody speaks for a replica of another node.
-            Ok((group, message)) if message.from.node() == node => core.handle(Event::Message { group, message }),
+            Ok((group, message)) if message.from.node() == node => {
+                match entries_too_large(&message.body, entry_bytes_max) {
+                    // Settings differ between nodes. This one lags, and says why: it must not end over it again and again.
+                    Some(bytes) if !std::mem::replace(told, true) => tracing::error!(
+                        core = core.index,
+                        node,
+                        %group,
+                        bytes,
+                        "an entry fits no segment here: make journal.segment as large as on the other nodes, and start again"
+                    ),
+                    Some(_) => {}
+                    None => core.handle(Event::Message { group, message }),
+                }
+            }
             Ok(_) => tracing::warn!(core = core.index, node, "a peer spoke for another node's replica"),
             Err(error) => {
                 tracing::warn!(core = core.index, node, %error, "a peer's batch cannot be read");
@@ -311,4 +326,10 @@ fn take_batch(core: &Core, node: u16, body: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// The payload of the first entry that is larger than `bytes_max`, in bytes.
+fn entries_too_large(body: &Body, bytes_max: u64) -> Option<u64> {
+    let Body::Append { entries, .. } = body else { return None };
+    entries.iter().map(|entry| entry.payload.len() as u64).find(|bytes| *bytes > bytes_max)
 }
