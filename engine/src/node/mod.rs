@@ -301,7 +301,7 @@ fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHan
             // Only a main that has given up no longer listens.
             Err(error) => return drop(made.send(Err(error.into()))),
         };
-        let options = shard_options(&parts.facts, index);
+        let options = shard_options(&parts.facts, index, recovered.starts.len());
         let shard = Shard::new(options, &parts.facts.map, recovered.starts);
         let reported = made.clone();
         let ran = runtime::run(&format!("core-{index}"), cpu, parts.inbox.doorbell(), move || {
@@ -341,7 +341,10 @@ fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Option
 /// What a message to a peer that carries one entry takes beside its command, rounded up: it must fit a frame, too.
 const ENTRY_ALONE_BYTES: usize = 1 << 10;
 
-fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
+/// What all groups of a core together keep in memory for slow followers, in bytes: with many groups each keeps less than it may.
+const WINDOWS_BYTES_MAX: u64 = 512 << 20;
+
+fn shard_options(facts: &NodeFacts, core: u16, groups: usize) -> shard::Options {
     let (raft, limits) = (&facts.settings.raft, &facts.settings.limits);
     let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     shard::Options {
@@ -354,7 +357,9 @@ fn shard_options(facts: &NodeFacts, core: u16) -> shard::Options {
         inflight_messages_max: raft.inflight_messages as usize,
         inflight_bytes_max: bytes(raft.inflight_bytes),
         append_bytes_max: bytes(raft.append_bytes),
-        window_bytes_max: bytes(raft.window_bytes),
+        window_bytes_max: bytes(
+            raft.window_bytes.min((WINDOWS_BYTES_MAX / groups.max(1) as u64).max(raft.append_bytes)),
+        ),
         uncommitted_bytes_max: bytes(limits.group_uncommitted_bytes),
         apply_bytes_max: bytes(limits.core_unapplied_bytes),
         run_bytes_max: RUN_BYTES_MAX,
