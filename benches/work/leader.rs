@@ -136,7 +136,7 @@ impl Leader {
         self.beats += 1;
         for node in [1, 2] {
             let word =
-                Word::Beat(Beat { start: 100 + u64::from(node), sequence: self.beats, given_up: 0, leaving: false });
+                Word::Beat(Beat { start: 100 + u64::from(node), sequence: self.beats, given_up: 0, declines: false });
             self.inbox.push_back(Event::Word { from: (node, 0), word });
         }
         self.settle();

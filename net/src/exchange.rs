@@ -46,7 +46,7 @@ pub fn read(body: &[u8]) -> Result<Word, ExchangeError> {
             start: beat.start.to_native(),
             sequence: beat.sequence.to_native(),
             given_up: beat.given_up.to_native(),
-            leaving: beat.leaving,
+            declines: beat.declines,
         }),
     })
 }

@@ -202,7 +202,7 @@ fn layout_of_words_between_cores_is_frozen() {
     let question = |group, term| Question { group: GroupId(group), to: ReplicaId::new(2, 1), term: Term(term) };
     let round = Round { start: 0x3132, number: 9, questions: vec![question(1, 3), question(0x0102, 4)] };
     let answer = Answer { start: 0x3132, number: 9, refused: vec![GroupId(0x0102)] };
-    let beat = Beat { start: 0x3132, sequence: 9, given_up: 2, leaving: true };
+    let beat = Beat { start: 0x3132, sequence: 9, given_up: 2, declines: true };
     let words = [
         ("exchange_round", Word::Round(round)),
         ("exchange_answer", Word::Answer(answer)),

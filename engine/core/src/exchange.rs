@@ -29,8 +29,8 @@ pub struct Beat {
     pub sequence: u64,
     /// How often that process has given up the core it says this to, and has woken everything that rested on it.
     pub given_up: u64,
-    /// It is about to end, and takes no leadership.
-    pub leaving: bool,
+    /// It takes no leadership: it is about to end, or its disk is full.
+    pub declines: bool,
 }
 
 /// Read rounds of many groups in one question: do you still follow me in these terms? (rule 9)

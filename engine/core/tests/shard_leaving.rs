@@ -1,4 +1,4 @@
-//! Nodes that are about to end: they hand their groups over, and nobody waits for them to take one.
+//! Nodes that are about to end or whose disk is full or stuck: they hand their groups over, and nobody waits for them to take one.
 
 #[allow(dead_code)] // each that shares it uses a part
 mod shard_support;
@@ -125,4 +125,92 @@ fn a_node_that_leaves_with_a_stuck_disk_does_not_claim_to_live() {
     cluster.forget();
     cluster.tell(home, Event::Drain);
     assert!(!cluster.words.iter().any(|(from, ..)| *from == home), "to {leader}");
+}
+
+#[test]
+fn a_node_with_a_full_disk_gives_up_what_goes_on_without_it_and_gets_it_back() {
+    let (mut cluster, home, _) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    assert_eq!(cluster.leader(GROUP), home);
+    cluster.tell(home, Event::DiskFull(true));
+    cluster.run(2);
+    let leader = cluster.leader(GROUP);
+    assert_ne!(leader, home);
+    for _ in 0..12 * ELECTION_TICKS {
+        cluster.run(1);
+        assert!(takes_writes(&mut cluster, leader));
+        cluster.settle();
+    }
+    cluster.tell(home, Event::DiskFull(false));
+    cluster.run(12 * ELECTION_TICKS);
+    assert_eq!(cluster.leader(GROUP), home);
+}
+
+#[test]
+fn a_node_with_a_full_disk_keeps_what_nobody_else_could_write() {
+    let (mut cluster, home, other) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    assert_eq!(cluster.leader(GROUP), home);
+    cluster.tell(other, Event::DiskFull(true));
+    cluster.run(2);
+    cluster.tell(home, Event::DiskFull(true));
+    cluster.run(12 * ELECTION_TICKS);
+    assert_eq!(cluster.leader(GROUP), home);
+    assert!(!was_told_to_lead(&cluster, home));
+}
+
+#[test]
+fn a_node_with_a_full_disk_is_not_sent_everything_again_and_again() {
+    let (mut cluster, home, other) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    cluster.tell(other, Event::DiskFull(true));
+    // Several messages full of entries.
+    for _ in 0..5_000 {
+        cluster.write(home, GROUP);
+        cluster.settle();
+    }
+    cluster.run(2 * ELECTION_TICKS);
+    cluster.forget();
+    cluster.run(4 * ELECTION_TICKS);
+    let entries = |body: &Body| matches!(body, Body::Append { entries, .. } if !entries.is_empty());
+    let sent = |(from, group, message): &&(u16, GroupId, raft::message::Message)| {
+        (*from, *group) == (home, GROUP) && message.to.node() == other && entries(&message.body)
+    };
+    let sent = cluster.messages.iter().filter(sent).count() as u64;
+    assert!((1..=2 * ELECTION_TICKS + 2).contains(&sent), "{sent} in {} ticks", 4 * ELECTION_TICKS);
+    cluster.tell(other, Event::DiskFull(false));
+    cluster.run(ELECTION_TICKS);
+    assert_eq!(cluster.last(other, GROUP), cluster.last(home, GROUP));
+}
+
+#[test]
+fn reads_at_a_leader_whose_disk_stands_still_end_with_its_leadership() {
+    let (mut cluster, home, _) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    cluster.stop_disk(home);
+    cluster.write(home, GROUP);
+    cluster.settle();
+    cluster.forget();
+    cluster.read(home, GROUP);
+    cluster.settle();
+    assert_eq!((cluster.answered, cluster.reads), (0, 0), "what it has to wait for is on its own disk");
+    cluster.ticks_until_led_without(home);
+    cluster.run(1);
+    assert_eq!(cluster.answered, 2, "the write and the read");
+}
+
+#[test]
+fn what_a_disk_does_not_take_does_not_pile_up() {
+    let (mut cluster, home, other) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    cluster.stop_disk(other);
+    cluster.write(home, GROUP);
+    cluster.run(3 * ELECTION_TICKS);
+    let last = cluster.last(other, GROUP);
+    cluster.write(home, GROUP);
+    cluster.run(3 * ELECTION_TICKS);
+    assert_eq!(cluster.last(other, GROUP), last);
+    cluster.start_disk(other);
+    cluster.run(3 * ELECTION_TICKS);
+    assert_eq!(cluster.last(other, GROUP), cluster.last(home, GROUP));
 }

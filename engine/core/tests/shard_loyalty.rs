@@ -27,7 +27,7 @@ fn asleep_after(silent: u64, shard: &mut Shard, effects: &mut Effects, leader: R
     synced(shard, effects);
     for sequence in 1..=40 {
         shard.handle(Event::Tick, effects);
-        let beat_of_core = Word::Beat(Beat { start: 7, sequence, given_up: 0, leaving: false });
+        let beat_of_core = Word::Beat(Beat { start: 7, sequence, given_up: 0, declines: false });
         shard.handle(Event::Word { from: (1, 0), word: beat_of_core }, effects);
         let beat = Body::Heartbeat { commit: Index(0), round: 0, settled: Index(0) };
         tell(shard, effects, leader, Term(2), beat);

@@ -23,7 +23,8 @@ impl Group {
         let entries = self.applied.index.0.saturating_sub(self.replica.log_start().index.0);
         let long = entries >= options.snapshot_entries || self.log_bytes >= options.snapshot_log_bytes;
         // Asking again makes sense only when at least a tenth more has been applied.
-        let grown = self.applied.index.0 - self.sync_asked_at.0 >= (options.snapshot_entries / 10).max(1);
+        let more = self.applied.index.0 - self.sync_asked_at.0;
+        let grown = more >= (options.snapshot_entries.min(entries) / 10).max(1);
         if long && grown {
             self.sync_asked_at = self.applied.index;
             return true;

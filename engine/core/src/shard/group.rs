@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Fewer committed entries than these are kept from a store that nobody waits for, but not for long.
 const RUN_ENTRIES: u64 = 2048;
 
-/// One group may take so much of the room for what the store has not applied: one part of so many.
-const APPLY_SHARES: usize = 8;
+/// One group may take so much of the room for what the store has not applied: one part of so many of what is left, so that some is
+/// left for the others however many groups wait for the disk.
+const APPLY_SHARES: usize = 7;
 
 /// For so many ticks.
 const KEPT_TICKS: u32 = 4;
@@ -370,13 +371,16 @@ impl Group {
         if std::mem::take(&mut ready.role_changed) {
             // A turn may have seen more than one change: what counts is the term that each write was proposed in.
             self.waiting.fail_writes(self.leads().then(|| self.replica.term()), effects);
+            if !self.leads() {
+                self.waiting.fail_reads(&Refused::NotLeader(leader), effects);
+            }
             effects.elected += u64::from(self.leads());
         }
         self.waiting.committed(self.replica.commit(), self.applied.index, effects);
     }
 
-    /// Hands committed, durable entries to the store; returns the bytes it was charged with.
-    pub(super) fn hand_to_store(&mut self, options: &Options, effects: &mut Effects) -> usize {
+    /// Hands committed, durable entries to the store, which has room for `room` bytes; returns the bytes it was charged with.
+    pub(super) fn hand_to_store(&mut self, room: usize, options: &Options, effects: &mut Effects) -> usize {
         if self.serving != Serving::Whole || self.replaying.is_some() || self.installing {
             return 0;
         }
@@ -386,7 +390,7 @@ impl Group {
             return 0;
         }
         // It waits for the disk: the others of the core need the rest of the room.
-        if self.unapplied_bytes >= options.apply_bytes_max / APPLY_SHARES {
+        if self.unapplied_bytes > room / APPLY_SHARES {
             return 0;
         }
         self.apply_due = false;
@@ -457,13 +461,19 @@ impl Group {
         self.successors(links).next().is_some()
     }
 
+    /// Whether a quorum of the voters has room for what would be written, this replica not counted: who takes no leadership has none.
+    pub(super) fn can_be_spared(&self, links: &Links) -> bool {
+        let there = self.replica.membership();
+        !there.is_joint() && self.successors(links).count() > there.voters.len() / 2
+    }
+
     /// Whether this replica stands for election.
     pub(super) fn stands(&self) -> bool {
         self.replica.role() == Role::Candidate
     }
 
-    /// A core of `node` is about to end: leadership on its way there stays here.
-    pub(super) fn peer_leaves(&mut self, node: u16) {
+    /// A core of `node` takes no leadership: what is on its way there stays here.
+    pub(super) fn peer_declines(&mut self, node: u16) {
         if let Some(to) = self.replica.transferring_to().filter(|to| to.node() == node) {
             self.replica.call_off_transfer(to);
         }

@@ -65,10 +65,10 @@ impl Links {
     }
 
     /// Says that this core lives, to everybody who may rest on it.
-    pub(super) fn say(&mut self, leaving: bool, effects: &mut Effects) {
+    pub(super) fn say(&mut self, declines: bool, effects: &mut Effects) {
         self.said += 1;
         for (to, link) in &self.links {
-            let beat = Beat { start: self.start, sequence: self.said, given_up: link.given_up, leaving };
+            let beat = Beat { start: self.start, sequence: self.said, given_up: link.given_up, declines };
             effects.words.push((*to, Word::Beat(beat)));
         }
     }
@@ -106,9 +106,9 @@ impl Links {
         self.link(group, node).is_some_and(|link| link.up)
     }
 
-    /// Whether leadership of `group` may go to `node`: its core lives, and does not say that it is about to end.
+    /// Whether leadership of `group` may go to `node`: its core lives, and does not decline.
     pub(super) fn may_lead(&self, group: GroupId, node: u16) -> bool {
-        let stays = |link: &Link| link.up && !link.newest.is_some_and(|beat| beat.leaving);
+        let stays = |link: &Link| link.up && !link.newest.is_some_and(|beat| beat.declines);
         self.link(group, node).is_some_and(stays)
     }
 
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn beat(start: u64, sequence: u64, given_up: u64) -> Beat {
-        Beat { start, sequence, given_up, leaving: false }
+        Beat { start, sequence, given_up, declines: false }
     }
 
     fn said(links: &mut Links) -> Vec<Beat> {

@@ -41,7 +41,7 @@ use raft::ready::Ready;
 use raft::replica::Persisted;
 use rounds::Rounds;
 use snapshots::Slot;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
 /// when the shard was made.
@@ -119,6 +119,8 @@ pub struct Shard {
     map_asked: Option<(u64, u64)>,
     /// The snapshot that may come in.
     slot: Option<Slot>,
+    /// Grants that wait for the slot, and since which tick.
+    grants: BTreeMap<GroupId, (u64, Message)>,
     /// Groups whose incoming snapshot was given up.
     abandoned: Vec<GroupId>,
     /// Snapshots that need not be sent any more.
@@ -172,6 +174,7 @@ impl Shard {
             unsettled: BTreeSet::new(),
             map_asked: None,
             slot: None,
+            grants: BTreeMap::new(),
             abandoned: Vec::new(),
             called_off: Vec::new(),
             scratch: Ready::default(),
@@ -237,7 +240,7 @@ impl Shard {
             Event::Drain => {
                 self.draining = true;
                 if !self.is_stuck() {
-                    self.links.say(self.leaves(), effects);
+                    self.links.say(self.declines(), effects);
                 }
                 self.hand_over();
             }
@@ -245,6 +248,7 @@ impl Shard {
                 self.disk_full = full;
                 if full {
                     self.give_up_slot();
+                    self.hand_over();
                 }
             }
         }
@@ -288,6 +292,8 @@ impl Shard {
             for message in ready.send.drain(..).filter_map(|message| rounds.take(id, message)) {
                 if Shard::lets_grant_go(slot, closed, id, &message, effects) {
                     effects.messages.push((id, message));
+                } else if !closed {
+                    self.grants.insert(id, (self.ticks, message));
                 }
             }
             if ready.must_persist() {
@@ -319,12 +325,16 @@ impl Shard {
             effects.fetch.extend(ready.fetch.drain(..).map(|fetch| (id, fetch)));
             group.send_snapshots(ready, effects);
             group.settle(ready, effects);
-            if self.recovered && self.apply_bytes < self.options.apply_bytes_max {
-                self.apply_bytes += group.hand_to_store(&self.options, effects);
+            let room = self.options.apply_bytes_max.saturating_sub(self.apply_bytes);
+            if self.recovered && room > 0 {
+                self.apply_bytes += group.hand_to_store(room, &self.options, effects);
             }
             wake::note_sleep(&mut self.awake, group, id);
             self.scratch.commit = None;
             debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
+        }
+        if self.slot.is_none() && !self.grants.is_empty() {
+            self.let_next_grant_go(effects);
         }
         if !stuck {
             self.rounds.begin(self.ticks, u64::from(self.options.election_ticks), effects);
@@ -386,12 +396,16 @@ impl Shard {
     }
 
     fn message(&mut self, id: GroupId, message: Message) {
-        // A node that is leaving takes no leadership (its beats say so), and a full disk no commands; beats keep it in the group. What a
-        // new leader begins its term with is small and goes into the reserve: without it nobody could read.
-        if self.draining && matches!(message.body, Body::TimeoutNow) {
+        // A node that is leaving takes no leadership (its beats say so), a full disk neither, nor commands; beats keep it in the group. What
+        // a new leader begins its term with is small and goes into the reserve: without it nobody could read.
+        if matches!(message.body, Body::TimeoutNow) && (self.draining || self.declines()) {
             return;
         }
         if self.disk_full && carries_commands(&message.body) {
+            return;
+        }
+        // What the disk has not taken for so long is repeated when it does again, and would pile up here until then.
+        if self.has_waited(2 * self.options.election_ticks) && matches!(message.body, Body::Append { .. }) {
             return;
         }
         let tick = self.ticks;
@@ -428,8 +442,10 @@ impl Shard {
         }
     }
 
+    /// Gives away what this core leads: when it leaves, everything; when its disk is full, what goes on without it.
     fn hand_over(&mut self) {
-        let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| group.leads()).map(|(id, _)| *id).collect();
+        let goes = |group: &Group| group.leads() && (self.draining || group.can_be_spared(&self.links));
+        let ids: Vec<GroupId> = self.groups.iter().filter(|(_, group)| goes(group)).map(|(id, _)| *id).collect();
         for id in ids {
             self.stir(id);
             self.groups.get_mut(&id).expect("it was listed").hand_over(&self.links);

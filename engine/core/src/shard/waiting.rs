@@ -132,6 +132,12 @@ impl Waiting {
         self.confirmed = later;
     }
 
+    /// Leadership is lost: what waits for the store here may wait for a disk that stands still, and whoever leads now can answer it.
+    pub fn fail_reads(&mut self, why: &Refused, effects: &mut Effects) {
+        let refused = self.confirmed.drain(..).map(|(_, ticket, _)| (ticket, Answer::Refused(why.clone())));
+        effects.answers.extend(refused);
+    }
+
     /// Leadership is lost, or was and is regained in the term `leads`: nobody here can tell what becomes of the writes of
     /// another term.
     pub fn fail_writes(&mut self, leads: Option<Term>, effects: &mut Effects) {

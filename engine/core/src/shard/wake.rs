@@ -38,10 +38,11 @@ impl Shard {
         }
         let stuck = self.is_stuck();
         if self.ticks.is_multiple_of(u64::from(self.options.heartbeat_ticks)) && !stuck {
-            self.links.say(self.leaves(), effects);
+            self.links.say(self.declines(), effects);
         }
         let ask = self.ticks.is_multiple_of(u64::from(self.options.election_ticks));
-        let balance = !self.draining && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
+        let balance =
+            !self.draining && !self.disk_full && self.ticks.is_multiple_of(u64::from(self.options.election_ticks) * 4);
         for id in awake {
             let group = self.groups.get_mut(&id).expect("a group that is awake exists");
             let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);
@@ -61,22 +62,26 @@ impl Shard {
             self.move_members();
         }
         self.tick_slot();
-        if self.draining {
+        if self.draining || self.disk_full {
             self.hand_over();
         }
     }
 
-    /// Whether this core takes no leadership any more. What it has just accepted it takes, and hands over then: were that called off while
+    /// Whether this core takes no leadership. What it has just accepted it takes, and hands over then: were that called off while
     /// its vote is on the way, the log would have grown without it, and nobody would win.
-    pub(super) fn leaves(&self) -> bool {
-        self.draining && !self.groups.values().any(Group::stands)
+    pub(super) fn declines(&self) -> bool {
+        (self.draining || self.disk_full) && !self.groups.values().any(Group::stands)
     }
 
     /// Whether the disk has kept something waiting for half an election timeout: whoever leads here could acknowledge
     /// nothing, so this core does not claim to live (rule 23).
     pub(super) fn is_stuck(&self) -> bool {
-        let patience = u64::from(self.options.election_ticks / 2).max(1);
-        self.held.front().is_some_and(|held| self.ticks - held.tick >= patience)
+        self.has_waited((self.options.election_ticks / 2).max(1))
+    }
+
+    /// Whether something has waited for the disk for so many ticks.
+    pub(super) fn has_waited(&self, ticks: u32) -> bool {
+        self.held.front().is_some_and(|held| self.ticks - held.tick >= u64::from(ticks))
     }
 
     /// Wakes every group that rests on a core of another node.
@@ -124,8 +129,8 @@ impl Shard {
                 if self.links.heard(from, beat, self.ticks) {
                     self.wake_on(from);
                 }
-                if beat.leaving {
-                    self.groups.iter_mut().for_each(|(_, group)| group.peer_leaves(from.0));
+                if beat.declines {
+                    self.groups.iter_mut().for_each(|(_, group)| group.peer_declines(from.0));
                 }
             }
             Word::Answer(answer) => {
