@@ -3,9 +3,12 @@
 //! `data`: single keys and scans. `documents`: each command in each format, exit codes, JSON shapes. `library`: what
 //! only the Rust client can ask. `shapes`: clusters with other numbers of shards. `files`: import. `nodes`: stop and
 //! start, and what a server refuses to start with. `metrics`: what a scrape says. `bench`: every workload and its results.
+//! `admin`: what the admin port takes from whoever reaches it.
 
 mod harness;
 
+#[path = "correctness/admin.rs"]
+mod admin;
 #[path = "correctness/bench.rs"]
 mod bench;
 #[path = "correctness/data.rs"]

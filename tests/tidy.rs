@@ -127,6 +127,13 @@ fn only_the_runtime_knows_glommio() {
 }
 
 #[test]
+fn only_the_admin_port_knows_http_and_its_runtime() {
+    for package in ["tokio", "hyper", "hyper_util"] {
+        assert_only_in(package, &["engine/src/node/admin.rs"]);
+    }
+}
+
+#[test]
 fn a_state_change_is_never_half_done() {
     for word in ["await", "async"] {
         assert_absent(word, &["engine/raft", "engine/core"]);

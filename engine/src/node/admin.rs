@@ -1,89 +1,185 @@
 //! The admin port: metrics, liveness, readiness and version over HTTP, on a thread of its own.
 //!
-//! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet".
+//! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet". One thread serves all connections and waits
+//! for none of them: each has one request and ends after [`CONNECTION_PATIENCE`] whatever it does, and only so many are
+//! open at once. Of a request only the head is read, which has a limit; a body never.
 
 use super::health::Health;
+use super::host;
 use super::mesh::{Mesh, Reply, ToCore};
 use super::metrics;
+use super::stage::Stage;
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tiny_http::{Header, Request, Response, Server};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout, timeout_at};
 
-/// How long a core may take to say how it is.
+/// How long all cores together may take to say how they are.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The format of the metrics, as scrapers name it.
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Connections at once, if there are descriptors for so many; the next ones wait in the kernel's backlog.
+const CONNECTIONS_MAX: usize = 64;
 
-/// Serves `server` until the process ends.
-pub fn start(server: Server, health: Arc<Health>, stage: Arc<super::stage::Stage>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("admin".into()).spawn(move || {
-        for request in server.incoming_requests() {
-            if request.url().split('?').next() == Some("/metrics") {
-                respond_metrics(request, &stage);
-                continue;
-            }
-            let (code, body) = match request.url().split('?').next().unwrap_or("") {
-                "/livez" if health.is_alive() => (200, "ok\n".to_string()),
-                "/livez" => (503, "a core has not ticked for 5 s\n".to_string()),
-                "/readyz" => match readiness(&health, &stage) {
-                    Ok(()) => (200, "ok\n".to_string()),
-                    Err(why) => (503, format!("{why}\n")),
-                },
-                "/version" => {
-                    let version =
-                        serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "wire": net::frame::VERSION });
-                    (200, format!("{version}\n"))
-                }
-                _ => (404, "there are /metrics, /livez, /readyz and /version\n".to_string()),
-            };
-            respond(request, code, &body);
-        }
-    })?;
+/// How long a connection may take for the head of its request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a connection may take for everything: a client that does not read its answer is given up, too.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The head of a request, in bytes; longer ones are refused.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// After a connection could not be accepted, as the process has run out of descriptors or the like.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two warnings of it.
+const WARN_PAUSE: Duration = Duration::from_secs(1);
+
+const TEXT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
+
+/// The format of the metrics, as scrapers name it.
+const METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// Serves a bound listener until the process ends.
+pub fn start(listener: TcpListener, health: Arc<Health>, stage: Arc<Stage>) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let main = move || runtime.block_on(serve(listener, health, stage));
+    std::thread::Builder::new().name("admin".into()).spawn(main)?;
     Ok(())
 }
 
-fn respond(request: Request, code: u16, body: &str) {
-    // Whoever asked may have gone.
-    let _ = request.respond(Response::from_string(body).with_status_code(code));
+/// How many connections may be open at once.
+pub fn connections_max() -> usize {
+    host::callers(CONNECTIONS_MAX)
+}
+
+async fn serve(listener: tokio::net::TcpListener, health: Arc<Health>, stage: Arc<Stage>) {
+    let connections_max = connections_max();
+    let mut connections = JoinSet::new();
+    let mut warned: Option<Instant> = None;
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= connections_max {
+            connections.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => drop(connections.spawn(serve_one(stream, health.clone(), stage.clone()))),
+            Err(error) => {
+                if warned.is_none_or(|last| last.elapsed() >= WARN_PAUSE) {
+                    tracing::warn!(%error, "the admin port cannot accept a connection");
+                    warned = Some(Instant::now());
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection, with one request.
+async fn serve_one(stream: TcpStream, health: Arc<Health>, stage: Arc<Stage>) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let (health, stage) = (health.clone(), stage.clone());
+        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &health, &stage).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .keep_alive(false)
+        // Who has said all it wants to say is answered nevertheless.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), answer);
+    // Too slow, gone, or of another language: nobody to answer.
+    let _ = timeout(CONNECTION_PATIENCE, connection).await;
+}
+
+async fn answer(method: &Method, path: &str, health: &Health, stage: &Stage) -> Response<String> {
+    if method != Method::GET && method != Method::HEAD {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n".into());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match path {
+        "/metrics" => {
+            let mut scraped = Response::new(metrics(stage).await);
+            scraped.headers_mut().insert(CONTENT_TYPE, METRICS_TYPE);
+            scraped
+        }
+        "/livez" if health.is_alive() => text(StatusCode::OK, "ok\n".into()),
+        "/livez" => text(StatusCode::SERVICE_UNAVAILABLE, "a core has not ticked for 5 s\n".into()),
+        "/readyz" => match readiness(health, stage).await {
+            Ok(()) => text(StatusCode::OK, "ok\n".into()),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        },
+        "/version" => {
+            let version = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "wire": net::frame::VERSION });
+            text(StatusCode::OK, format!("{version}\n"))
+        }
+        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /livez, /readyz and /version\n".into()),
+    }
+}
+
+fn text(code: StatusCode, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT_TYPE);
+    response
 }
 
 /// What the cores have counted. A core that does not answer in time is left out; a node without cores has nothing to say yet.
-fn respond_metrics(request: Request, stage: &super::stage::Stage) {
-    let text = match stage.serving() {
-        None => metrics::text(String::new(), Vec::new(), Vec::new()),
-        Some((mesh, facts)) => {
-            let asked: Vec<_> = (0..mesh.len())
-                .map(|core| {
-                    let (reply, receiver) = Reply::channel();
-                    mesh.send(core, ToCore::Metrics(reply));
-                    receiver
-                })
-                .collect();
-            let deadline = Instant::now() + PATIENCE;
-            let cores = asked.iter().filter_map(|answer| answer.recv_deadline(deadline).ok()).collect();
-            let nodes = facts.map.nodes.iter().map(|node| node.name.clone()).collect();
-            metrics::text(facts.settings.node.name.clone(), nodes, cores)
-        }
+async fn metrics(stage: &Stage) -> String {
+    let Some((mesh, facts)) = stage.serving() else {
+        return metrics::text(String::new(), Vec::new(), Vec::new());
     };
-    let kind = Header::from_bytes("Content-Type", METRICS_TYPE).expect("it is a header");
-    // Whoever asked may have gone.
-    let _ = request.respond(Response::from_string(text).with_header(kind));
+    let cores = ask(&mesh, ToCore::Metrics).await.into_iter().flatten().collect();
+    let nodes = facts.map.nodes.iter().map(|node| node.name.clone()).collect();
+    metrics::text(facts.settings.node.name.clone(), nodes, cores)
 }
 
-fn readiness(health: &Health, stage: &super::stage::Stage) -> Result<(), String> {
+async fn readiness(health: &Health, stage: &Stage) -> Result<(), String> {
     if health.is_draining() {
         return Err("draining".into());
     }
-    let mesh: Mesh = stage.mesh()?;
-    for core in 0..mesh.len() {
-        let (reply, receiver) = Reply::channel();
-        mesh.send(core, ToCore::Status(reply));
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(status) if status.ready => {}
-            Ok(_) => return Err(format!("core {core} has groups without a known leader, or is behind")),
-            Err(_) => return Err(format!("core {core} does not answer")),
+    let mesh = stage.mesh()?;
+    for (core, status) in ask(&mesh, ToCore::Status).await.into_iter().enumerate() {
+        match status {
+            Some(status) if status.ready => {}
+            Some(_) => return Err(format!("core {core} has groups without a known leader, or is behind")),
+            None => return Err(format!("core {core} does not answer")),
         }
     }
     Ok(())
+}
+
+/// Asks all cores at once: what each says, `None` of one that does not in time.
+async fn ask<T: Send + 'static>(mesh: &Mesh, question: impl Fn(Reply<T>) -> ToCore) -> Vec<Option<T>> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let asked: Vec<_> = (0..mesh.len())
+        .map(|core| {
+            let (reply, answer) = Reply::channel();
+            mesh.send(core, question(reply));
+            answer
+        })
+        .collect();
+    let mut said = Vec::with_capacity(asked.len());
+    for answer in asked {
+        said.push(timeout_at(deadline, answer.recv_async()).await.ok().and_then(Result::ok));
+    }
+    said
 }

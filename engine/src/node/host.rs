@@ -61,12 +61,12 @@ pub fn check(cores: u16, cpus: &[usize]) -> Result<(), HostError> {
 }
 
 /// How many clients may be connected at once before they take the descriptors that the journal and the store need: half
-/// of all. Callers at their hello have an eighth more ([`callers`]).
-pub fn places() -> u32 {
-    (descriptors() / 2).min(u64::from(u32::MAX)) as u32
+/// of all, less the `aside` that other doors than theirs may hold. Callers at their hello have an eighth more ([`callers`]).
+pub fn places(aside: usize) -> u32 {
+    (descriptors() / 2).saturating_sub(aside as u64).min(u64::from(u32::MAX)) as u32
 }
 
-/// How many callers may be at their hello at once, of `most`.
+/// How many callers may be at one door at once, of `most`: an eighth of all descriptors, if that is less.
 pub fn callers(most: usize) -> usize {
     most.min((descriptors() / 8) as usize).max(1)
 }

@@ -2,7 +2,8 @@
 //!
 //! The inbox has no limit of its own because every sender has one: the front hands over at most
 //! `limits.connections` sockets, the store's threads answer for one table, one sync and one lack of each group, the journal's
-//! thread for one batch, reads and forwarded requests are bounded by the requests a connection may have in flight.
+//! thread for one batch, reads and forwarded requests are bounded by the requests a connection may have in flight, questions
+//! of the admin port by its connections, each of which waits for the answer, if need be for two seconds.
 
 use super::metrics::CoreMetrics;
 use super::queue::{self, Inbox, Sender};

@@ -155,18 +155,14 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
     signals::start(stage.clone(), health.clone()).map_err(start("the signal thread"))?;
     if !settings.node.admin.is_empty() {
         let admin = listen(&settings.node.admin, "node.admin")?;
-        let server = tiny_http::Server::from_listener(admin, None).map_err(|error| NodeError::Listen {
-            address: settings.node.admin.clone(),
-            setting: "node.admin",
-            why: error.to_string(),
-        })?;
-        admin::start(server, health.clone(), stage.clone()).map_err(start("the admin thread"))?;
+        admin::start(admin, health.clone(), stage.clone()).map_err(start("the admin thread"))?;
     }
     front::start(listener, stage.clone()).map_err(start("the front thread"))?;
     tracing::info!(name = settings.node.name, listen = settings.node.listen, "listening");
     let record = founding::complete(&mut founding, &mut directory, &settings, &stage)?;
     let directory = Arc::new(directory);
-    let (wanted, places) = (settings.limits.connections_max, host::places());
+    let aside = if settings.node.admin.is_empty() { 0 } else { admin::connections_max() };
+    let (wanted, places) = (settings.limits.connections_max, host::places(aside));
     if places < wanted {
         tracing::warn!(
             wanted,
@@ -381,9 +377,8 @@ fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
-        // The probe for rings is the one place where a panic is an answer. Threads without a name are those of the HTTP server, which
-        // panics at connections that are gone before it looks: no data is in their hands.
-        if std::thread::current().name().is_some_and(|name| name != "probe") {
+        // The probe for rings is the one place where a panic is an answer.
+        if std::thread::current().name() != Some("probe") {
             std::process::abort();
         }
     }));
