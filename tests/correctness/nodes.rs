@@ -64,6 +64,16 @@ fn a_node_started_as_new_is_taken_in_and_holds_what_the_others_hold() {
     assert_ne!(std::fs::read(data.join("IDENTITY")).expect("an identity"), identity, "another disk is another member");
     assert!(Path::new(started["old_data"].as_str().expect("a path")).join("IDENTITY").exists(), "nothing is deleted");
 
+    until(Instant::now() + STOP_PATIENCE, "the new node to be ready", || {
+        let ready = matches!(cluster.nodes[2].ask_admin("/readyz"), Ok((200, _)));
+        let status = kvctl(&nodes[..2], &["status", "-o", "json", "--timeout", "10s"]).json();
+        let replicas =
+            status["groups"].as_array().into_iter().flatten().filter_map(|group| group["replicas"].as_array());
+        let mut own = replicas.flatten().filter(|replica| replica["node"] == "n3");
+        assert!(!ready || own.all(|replica| replica["role"] != "learner"), "ready before its replicas vote: {status}");
+        Ok(ready.then_some(()))
+    })
+    .expect("it is ready");
     until(Instant::now() + STOP_PATIENCE, "the new node to be a member", || {
         let status = kvctl(&nodes[..2], &["status", "-o", "json", "--timeout", "10s"]).json();
         let taken_in = status["nodes"][2]["epoch"] == 2 && status["nodes"][2]["reachable"] == true;

@@ -1,8 +1,11 @@
 //! The admin port: metrics, liveness, readiness and version over HTTP, on a thread of its own.
 //!
-//! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet". One thread serves all connections and waits
-//! for none of them: each has one request and ends after [`CONNECTION_PATIENCE`] whatever it does, and only so many are
-//! open at once. Of a request only the head is read, which has a limit; a body never.
+//! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet, and take no other node away": it is answered with
+//! 200 when all replicas of this node know their leaders, vote, and hold their data.
+//!
+//! One thread serves all connections and waits for none of them: each has one request and ends after
+//! [`CONNECTION_PATIENCE`] whatever it does, and only so many are open at once. Of a request only the head is read, which has
+//! a limit; a body never.
 
 use super::health::Health;
 use super::host;
@@ -160,7 +163,9 @@ async fn readiness(health: &Health, stage: &Stage) -> Result<(), String> {
     for (core, status) in ask(&mesh, ToCore::Status).await.into_iter().enumerate() {
         match status {
             Some(status) if status.ready => {}
-            Some(_) => return Err(format!("core {core} has groups without a known leader, or is behind")),
+            Some(_) => {
+                return Err(format!("core {core} has replicas without a known leader, without all data, or behind"));
+            }
             None => return Err(format!("core {core} does not answer")),
         }
     }

@@ -4,7 +4,7 @@ use super::core::Core;
 use super::mesh::{Reply, ToCore};
 use super::metrics::{CoreMetrics, ReplicaMetrics};
 use super::{queue, runtime};
-use engine_core::shard::GroupView;
+use engine_core::shard::{GroupView, Serving};
 use futures_lite::future;
 use net::status::{NodeStatus, ReplicaStatus};
 use raft::replica::Role;
@@ -21,7 +21,7 @@ pub struct CoreStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// Requests it has forwarded.
     pub forwarded: u64,
-    /// Whether its replicas know their leaders and have applied what was committed.
+    /// Whether its replicas are voters with all their data, know their leaders and have applied what was committed.
     pub ready: bool,
 }
 
@@ -44,6 +44,12 @@ fn replica(view: &GroupView) -> ReplicaStatus {
         leader: view.leader.map(|leader| leader.node()),
         snapshots_installed: view.snapshots_installed,
     }
+}
+
+/// Whether a replica does its part: while it is still a learner, or lacks its store or its log, another node with a copy
+/// must not be taken away.
+fn is_ready(view: &GroupView) -> bool {
+    view.leader.is_some() && view.role != Role::Learner && view.serving == Serving::Whole
 }
 
 impl Core {
@@ -84,8 +90,8 @@ impl Core {
     pub(super) fn status(&self) -> CoreStatus {
         let state = self.state.borrow();
         let replicas: Vec<_> = state.shard.views().map(|view| replica(&view)).collect();
-        let led = replicas.iter().all(|replica| replica.leader.is_some());
-        CoreStatus { forwarded: state.clients.forwarded(), ready: led && state.shard.caught_up(), replicas }
+        let ready = state.shard.views().all(|view| is_ready(&view)) && state.shard.caught_up();
+        CoreStatus { forwarded: state.clients.forwarded(), ready, replicas }
     }
 
     /// What this core has counted, and what its replicas look like to an operator.
@@ -125,5 +131,38 @@ impl Core {
             journal_segments: state.journal.segments().count() as u64,
             store: self.store.gauges(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::ids::{GroupId, Index, ReplicaId, Term};
+
+    fn view() -> GroupView {
+        let replica = ReplicaId::new(1, 0);
+        GroupView {
+            group: GroupId(1),
+            replica,
+            role: Role::Follower,
+            term: Term(1),
+            leader: Some(replica),
+            commit: Index(1),
+            applied: Index(1),
+            first: Index(1),
+            last: Index(1),
+            serving: Serving::Whole,
+            snapshots_installed: 0,
+        }
+    }
+
+    #[test]
+    fn a_replica_without_its_data_is_not_ready() {
+        assert!(is_ready(&view()));
+        assert!(is_ready(&GroupView { role: Role::Leader, ..view() }));
+        assert!(!is_ready(&GroupView { leader: None, ..view() }), "whom it follows is not known");
+        assert!(!is_ready(&GroupView { role: Role::Learner, ..view() }), "it came in the place of a lost one");
+        assert!(!is_ready(&GroupView { serving: Serving::Hollow, ..view() }), "its store is lost");
+        assert!(!is_ready(&GroupView { serving: Serving::Amnesiac, ..view() }), "its log is lost");
     }
 }
