@@ -49,6 +49,8 @@ pub struct CoreMetrics {
     pub counters: Counters,
     /// Its replicas, ascending by group.
     pub replicas: Vec<ReplicaMetrics>,
+    /// Its groups whose leader is not known here.
+    pub leaderless: u64,
     /// The nodes it has peers on, and whether its stream to each stands.
     pub peers: Vec<(u16, bool)>,
     /// Open connections of clients.
@@ -243,6 +245,8 @@ impl Scrape {
         self.cores(encoder, back, |core| core.counters.written_back)?;
         let tables = gauge("kvd_table_bytes", "Memory of what lies before RocksDB.");
         self.cores(encoder, tables, |core| core.table_bytes)?;
+        let leaderless = gauge("kvd_groups_without_leader", "Groups of a core whose leader it does not know.");
+        self.cores(encoder, leaderless, |core| core.leaderless)?;
         let connections = gauge("kvd_connections", "Open connections of clients.");
         self.cores(encoder, connections, |core| core.connections)?;
         let inflight = gauge("kvd_inflight_bytes", "Bytes of requests in flight.");
@@ -316,6 +320,7 @@ mod tests {
             core: 0,
             counters: Counters::default(),
             replicas: (1..=groups).map(replica).collect(),
+            leaderless: u64::from(groups / 2),
             peers: vec![(1, true), (2, false)],
             connections: 3,
             inflight_bytes: 0,
@@ -344,6 +349,7 @@ mod tests {
             "raft_node_health{node=\"n1\",peer=\"n3\"} 0",
             "raft_request_latency_seconds_count{node=\"n1\",core=\"0\",operation=\"put\"} 0",
             "kvd_store_level0_files{node=\"n1\",core=\"0\"} 7",
+            "kvd_groups_without_leader{node=\"n1\",core=\"0\"} 1",
             "kvd_refused_requests_total{node=\"n1\",core=\"0\",reason=\"busy\"} 0",
         ] {
             assert!(text.lines().any(|there| there == line), "{line} is missing in\n{text}");
@@ -357,6 +363,7 @@ mod tests {
         for line in [
             "raft_term{node=\"n1\",core=\"0\",group=\"all\"} 69",
             "raft_state{node=\"n1\",core=\"0\",group=\"all\"} 2",
+            "kvd_groups_without_leader{node=\"n1\",core=\"0\"} 32",
             "raft_log_size{node=\"n1\",core=\"0\",group=\"all\"} 650",
             "raft_committed_index{node=\"n1\",core=\"0\",group=\"all\"} 6500",
             "raft_replication_lag{node=\"n1\",core=\"0\",group=\"all\",peer=\"n2\"} 65",

@@ -52,6 +52,11 @@ fn is_ready(view: &GroupView) -> bool {
     view.leader.is_some() && view.role != Role::Learner && view.serving == Serving::Whole
 }
 
+/// Whether a replica that listens knows no leader. One whose log is lost hears nobody, whoever leads.
+fn lacks_leader(view: &GroupView) -> bool {
+    view.leader.is_none() && view.serving != Serving::Amnesiac
+}
+
 impl Core {
     /// What all cores of this node say of themselves.
     pub(super) async fn node_status(&self) -> NodeStatus {
@@ -120,6 +125,7 @@ impl Core {
         });
         CoreMetrics {
             core: self.index,
+            leaderless: state.shard.views().filter(lacks_leader).count() as u64,
             counters: state.clients.counters.clone(),
             replicas: replicas.collect(),
             peers: state.peers.standing().collect(),
@@ -164,5 +170,12 @@ mod tests {
         assert!(!is_ready(&GroupView { role: Role::Learner, ..view() }), "it came in the place of a lost one");
         assert!(!is_ready(&GroupView { serving: Serving::Hollow, ..view() }), "its store is lost");
         assert!(!is_ready(&GroupView { serving: Serving::Amnesiac, ..view() }), "its log is lost");
+    }
+
+    #[test]
+    fn only_who_listens_lacks_a_leader() {
+        assert!(!lacks_leader(&view()));
+        assert!(lacks_leader(&GroupView { leader: None, ..view() }));
+        assert!(!lacks_leader(&GroupView { leader: None, serving: Serving::Amnesiac, ..view() }));
     }
 }
