@@ -3,12 +3,20 @@
 //! `data`: single keys and scans. `documents`: each command in each format, exit codes, JSON shapes. `library`: what
 //! only the Rust client can ask. `shapes`: clusters with other numbers of shards. `files`: import. `nodes`: stop and
 //! start, and what a server refuses to start with. `metrics`: what a scrape says. `bench`: every workload and its results.
-//! `admin`: what the admin port takes from whoever reaches it.
+//! `admin`: what the admin port takes from whoever reaches it. `bare`: what
+//! a connection may ask that no client library would.
 
 mod harness;
 
+// The other suites use the rest of it.
+#[allow(dead_code)]
+#[path = "nemesis/wire.rs"]
+mod wire;
+
 #[path = "correctness/admin.rs"]
 mod admin;
+#[path = "correctness/bare.rs"]
+mod bare;
 #[path = "correctness/bench.rs"]
 mod bench;
 #[path = "correctness/data.rs"]

@@ -7,7 +7,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The samples of one node, by name and labels.
-fn scrape(cluster: &LocalCluster, position: usize) -> BTreeMap<String, f64> {
+pub fn scrape(cluster: &LocalCluster, position: usize) -> BTreeMap<String, f64> {
     let (code, text) = cluster.nodes[position].ask_admin("/metrics").expect("an answer");
     assert_eq!(code, 200);
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -19,7 +19,7 @@ fn scrape(cluster: &LocalCluster, position: usize) -> BTreeMap<String, f64> {
 }
 
 /// The sum of all samples whose name and labels contain every part.
-fn sum(samples: &[BTreeMap<String, f64>], parts: &[&str]) -> f64 {
+pub fn sum(samples: &[BTreeMap<String, f64>], parts: &[&str]) -> f64 {
     let wanted = |name: &String| parts.iter().all(|part| name.contains(part));
     samples.iter().flatten().filter(|(name, _)| wanted(name)).map(|(_, value)| value).sum()
 }

@@ -24,13 +24,18 @@ pub struct Wire {
 impl Wire {
     /// Connects as a client; also if the node refuses, which the reply says.
     pub fn connect(address: &str) -> std::io::Result<(Wire, HelloReply)> {
+        Wire::connect_as(address, false)
+    }
+
+    /// The same; with `forward`, the core that takes it passes requests on to the cores of their groups.
+    pub fn connect_as(address: &str, forward: bool) -> std::io::Result<(Wire, HelloReply)> {
         let address: SocketAddr = address.parse().expect("an address");
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let hello = Hello {
             role: Role::Client,
-            forward: false,
+            forward,
             core: 0,
             node: 0,
             from_core: 0,

@@ -147,6 +147,7 @@ impl Clients {
     pub fn answer(&mut self, mesh: &Mesh, ticket: Ticket, response: &Response) {
         if ticket.connection == FOREIGN {
             let Some((from, asked)) = self.foreign.remove(&ticket.request) else { return };
+            self.counters.answered(ticket, response, self.now);
             let mut frame = Vec::new();
             response.write(&mut frame, asked.request);
             mesh.send(from, ToCore::Reply { ticket: asked, frame });
@@ -431,8 +432,9 @@ impl Core {
             clients.foreign.insert(clients.last_foreign, (from, asked));
             clients.last_foreign
         };
-        // The core that holds the connection has charged it.
-        self.request(Ticket { connection: FOREIGN, request, bytes: 0, mark: asked.mark }, kind, target, body);
+        // The core that holds the connection has charged it. It is timed and counted here, by this core's clock.
+        let mark = counters::mark(kind, body, self.now());
+        self.request(Ticket { connection: FOREIGN, request, bytes: 0, mark }, kind, target, body);
     }
 
     fn request(self: &Rc<Self>, ticket: Ticket, kind: u8, target: u32, body: &[u8]) {

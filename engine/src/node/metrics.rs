@@ -197,7 +197,7 @@ impl Scrape {
             let labels = vec![("node", self.node.clone()), ("peer", self.peer(node))];
             family.encode_family(&labels)?.encode_gauge(&u64::from(stands))?;
         }
-        let help = "Time from a request's frame to its answer.";
+        let help = "Time from a request's frame, or its arrival from another core, to its answer.";
         let mut family =
             encoder.encode_descriptor("raft_request_latency_seconds", help, None, MetricType::Histogram)?;
         for core in &self.cores {
