@@ -463,13 +463,7 @@ impl Core {
             Some(Kind::Checksum) => {
                 self.answer(ticket, &Response::Refused(Refusal::NotOwner { epoch: self.map().epoch }));
             }
-            Some(Kind::Status) => {
-                let core = self.clone();
-                runtime::spawn(async move {
-                    let status = core.node_status().await;
-                    core.answer(ticket, &Response::Status(status));
-                });
-            }
+            Some(Kind::Status) => self.ask_status(ticket),
             Some(Kind::Routing) => self.answer(ticket, &Response::Map(self.map().encode())),
             Some(Kind::Ping) => self.answer(ticket, &Response::Done),
             _ => self.answer(ticket, &Response::Refused(Refusal::Unsupported)),
@@ -493,7 +487,7 @@ impl Core {
         self.answer(ticket, &Response::Refused(Refusal::BadRequest { why }));
     }
 
-    fn answer(&self, ticket: Ticket, response: &Response) {
+    pub(super) fn answer(&self, ticket: Ticket, response: &Response) {
         self.state.borrow_mut().clients.answer(&self.mesh, ticket, response);
         self.turn_bell.ring();
     }

@@ -15,6 +15,7 @@ use super::runtime;
 use super::runtime::bell::{Bell, Slot};
 use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
+use super::status::Asked;
 use super::store_threads::Read;
 use super::storing::{Helpers, Storing, Urgency};
 use super::{NodeError, NodeFacts, held, journal_task, owed};
@@ -114,6 +115,7 @@ pub struct State {
     /// Segments that wait to be recycled.
     pub(super) idle: Vec<SegmentId>,
     pub(super) clients: Clients,
+    pub(super) asked: Asked,
     pub(super) peers: Peers,
     pub(super) sends: Sends,
     pub(super) receiving: Option<Receiving>,
@@ -156,6 +158,7 @@ impl Core {
             is_short: false,
             idle: Vec::new(),
             clients: Clients::new(parts.facts.settings.limits.core_inflight_bytes as usize),
+            asked: Asked::default(),
             peers: Peers::new(
                 &map,
                 parts.facts.node,

@@ -61,7 +61,7 @@ impl Owed {
 pub fn short(response: &Response) -> Option<Response> {
     match response {
         Response::Value(Some(value)) if value.len() > RESULT_BYTES_MAX => Some(busy()),
-        Response::Page { .. } => Some(busy()),
+        Response::Page { .. } | Response::Status(_) => Some(busy()),
         Response::Outcome(outcome) => Some(Response::Outcome(sessions::kept(outcome))),
         _ => None,
     }

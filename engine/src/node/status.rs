@@ -3,16 +3,53 @@
 use super::core::Core;
 use super::mesh::{Reply, ToCore};
 use super::metrics::{CoreMetrics, ReplicaMetrics};
-use super::{queue, runtime};
-use engine_core::shard::{GroupView, Serving};
+use super::{owed, queue, runtime};
+use engine_core::shard::{GroupView, Serving, Ticket};
 use futures_lite::future;
+use net::response::Response;
 use net::status::{NodeStatus, ReplicaStatus};
 use raft::replica::Role;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How long the other cores may take to say how they are.
 const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Clients of one core that may wait for the node's status; more are told to come back. It is long, on a node of many groups, and
+/// a question is short.
+const ASKED_MAX: usize = 64;
+
+/// Clients of one core that ask how the node is. They are gathered while the cores are asked for those that came before, and
+/// share the next answer: it is never older than a question.
+#[derive(Debug, Default)]
+pub struct Asked {
+    waiting: Vec<Ticket>,
+    /// The cores are being asked.
+    under_way: bool,
+}
+
+impl Asked {
+    /// Takes a question, unless too many wait.
+    fn add(&mut self, ticket: Ticket) -> bool {
+        let taken = self.waiting.len() < ASKED_MAX;
+        if taken {
+            self.waiting.push(ticket);
+        }
+        taken
+    }
+
+    /// Whether the cores must be asked by the caller, as nobody does.
+    fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.under_way, true)
+    }
+
+    /// Those that share the next answer. None: nobody asks the cores any more.
+    fn next(&mut self) -> Vec<Ticket> {
+        self.under_way = !self.waiting.is_empty();
+        std::mem::take(&mut self.waiting)
+    }
+}
 
 /// One core's share of a node's status.
 #[derive(Debug)]
@@ -58,8 +95,37 @@ fn lacks_leader(view: &GroupView) -> bool {
 }
 
 impl Core {
+    /// A client asks how the node is.
+    pub(super) fn ask_status(self: &Rc<Self>, ticket: Ticket) {
+        let (taken, first) = {
+            let asked = &mut self.state.borrow_mut().asked;
+            (asked.add(ticket), asked.begin())
+        };
+        if !taken {
+            self.answer(ticket, &owed::busy());
+        }
+        if first {
+            let core = self.clone();
+            runtime::spawn(async move { core.answer_asked().await });
+        }
+    }
+
+    /// Asks the cores as long as clients ask.
+    async fn answer_asked(&self) {
+        loop {
+            let tickets = self.state.borrow_mut().asked.next();
+            if tickets.is_empty() {
+                return;
+            }
+            let status = Response::Status(self.node_status().await);
+            for ticket in tickets {
+                self.answer(ticket, &status);
+            }
+        }
+    }
+
     /// What all cores of this node say of themselves.
-    pub(super) async fn node_status(&self) -> NodeStatus {
+    async fn node_status(&self) -> NodeStatus {
         let (sender, inbox) = queue::inbox_here();
         for core in (0..self.mesh.len()).filter(|core| *core != self.index) {
             let sender = sender.clone();
@@ -170,6 +236,24 @@ mod tests {
         assert!(!is_ready(&GroupView { role: Role::Learner, ..view() }), "it came in the place of a lost one");
         assert!(!is_ready(&GroupView { serving: Serving::Hollow, ..view() }), "its store is lost");
         assert!(!is_ready(&GroupView { serving: Serving::Amnesiac, ..view() }), "its log is lost");
+    }
+
+    #[test]
+    fn who_asks_meanwhile_shares_the_next_answer() {
+        let ticket = |request| Ticket { connection: 1, request, bytes: 0, mark: 0 };
+        let mut asked = Asked::default();
+        assert!(asked.add(ticket(1)) && asked.begin(), "somebody must ask the cores");
+        assert_eq!(asked.next(), [ticket(1)]);
+        // While they are asked, others come: the answer under way may be older than their questions.
+        for request in 0..ASKED_MAX as u64 {
+            assert!(asked.add(ticket(2 + request)) && !asked.begin(), "never twice at a time");
+        }
+        assert!(!asked.add(ticket(0)), "one too many");
+        assert_eq!(asked.next().len(), ASKED_MAX);
+        assert!(asked.add(ticket(0)) && !asked.begin());
+        assert_eq!(asked.next(), [ticket(0)]);
+        assert!(asked.next().is_empty());
+        assert!(asked.add(ticket(3)) && asked.begin(), "all were answered, somebody must ask again");
     }
 
     #[test]
