@@ -8,9 +8,10 @@ use crate::nodes::NodeAddress;
 use crate::settings::Settings;
 use engine_core::placement::founding::NODES_MAX;
 use engine_core::placement::sets::{GROUPS_PER_SET, ServerSets};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The admin port of the first server of a host; its next ones count up from here.
+/// The admin port of the first server of a host; its next ones count up from here, past the ports that the list has there.
 pub const ADMIN_PORT: u16 = 9090;
 
 /// Why a list of servers cannot be used. Correct the list or the command line.
@@ -85,8 +86,6 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<String>, ServersError> {
 pub fn settings(path: &Path, servers: &[String], listen: &str) -> Result<Settings, ServersError> {
     let not_listed = || ServersError::NotListed { path: path.into(), listen: listen.into() };
     let own = servers.iter().position(|server| server == listen).ok_or_else(not_listed)?;
-    let host = |server: &str| address::split(server).map(|(host, _)| host.to_owned()).unwrap_or_default();
-    let before = servers[..own].iter().filter(|server| host(server) == host(listen)).count();
     let sets = ServerSets::of(servers.len() as u16);
 
     let mut settings = Settings::default();
@@ -99,8 +98,20 @@ pub fn settings(path: &Path, servers: &[String], listen: &str) -> Result<Setting
     settings.node.replication = sets.set_size;
     settings.node.set_size = sets.set_size;
     let bracketed_host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
-    settings.node.admin = format!("{bracketed_host}:{}", usize::from(ADMIN_PORT) + before);
+    settings.node.admin = format!("{bracketed_host}:{}", admin_port(servers, own));
     Ok(settings)
+}
+
+/// The admin port of the server on line `own`, counted from 0: one that neither a server of its host listens on nor an
+/// earlier one of them has.
+fn admin_port(servers: &[String], own: usize) -> u16 {
+    let address = |server: &str| address::split(server).map(|(host, port)| (host.to_owned(), port)).unwrap_or_default();
+    let (host, _) = address(&servers[own]);
+    let listens = |server: &String| Some(address(server)).filter(|(other, _)| *other == host).map(|(_, port)| port);
+    let before = servers[..own].iter().filter_map(listens).count();
+    let taken: BTreeSet<u16> = servers.iter().filter_map(listens).collect();
+    let free = (ADMIN_PORT..=u16::MAX).filter(|port| !taken.contains(port)).nth(before);
+    free.expect("a list is too short to take every port")
 }
 
 /// What to tell the operator: the set of this server, and what becomes of servers that are in none.

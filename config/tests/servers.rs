@@ -2,6 +2,7 @@
 
 use config::load::{Origin, load};
 use config::servers::{ServersError, described, parse, settings};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 fn servers(text: &str) -> Result<Vec<String>, ServersError> {
@@ -43,6 +44,17 @@ fn every_line_becomes_settings_that_hold() {
         let (host, _) = line.split_once(':').unwrap();
         assert_eq!(settings.node.admin, format!("{host}:{}", 9090 + own / 2));
     }
+}
+
+#[test]
+fn an_admin_port_is_nobody_elses() {
+    // Ports of another host do not count, nor does the order in which the list has them.
+    let list = servers("h:9091\nh:9092\no:9090\nh:9090\n[::1]:9090\nh:9094\n[::1]:7400").unwrap();
+    let admin = |line: &String| settings(Path::new("LIST"), &list, line).unwrap().node.admin;
+    let ports: Vec<String> = list.iter().map(admin).collect();
+    assert_eq!(ports, ["h:9093", "h:9095", "o:9091", "h:9096", "[::1]:9091", "h:9097", "[::1]:9092"]);
+    let all: BTreeSet<&String> = list.iter().chain(&ports).collect();
+    assert_eq!(all.len(), 2 * list.len(), "two listen on one port");
 }
 
 #[test]
