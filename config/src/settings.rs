@@ -47,7 +47,8 @@ pub struct Node {
     /// Replicas of each group: 1, 3 or 5. 0: 3, or the largest odd number of nodes below that. Fixed at the
     /// founding.
     pub replication: u16,
-    /// Nodes in each replica set, in the order of `nodes`. 0: all nodes are one set. Fixed at the founding.
+    /// Nodes in each replica set, in the order of `nodes`; fewer than five nodes are never more than one set. 0: all
+    /// nodes are one set. Fixed at the founding.
     pub set_size: u16,
     /// Points of each group on the hash ring. Fixed at the founding.
     pub virtual_nodes: u32,

@@ -79,4 +79,9 @@ mod tests {
         );
         assert_eq!(sets.lines_of(1), 5..10);
     }
+
+    #[test]
+    fn fewer_than_five_servers_are_one_set_however_small() {
+        assert_eq!([2, 3, 4, 5, 6].map(|servers| sets_of(servers, 2)), [1, 1, 1, 2, 3]);
+    }
 }
