@@ -184,6 +184,11 @@ fn a_directory_that_lost_its_record_does_not_come_back_under_its_old_name() {
     let record = record([0, 0, 0]);
     let reason = why(after(fresh(0, 0), &[&formed(1, 0, &record)]));
     assert!(reason.contains("lost the founding record"), "{reason}");
+    // To say that it is new changes nothing while it keeps its identity; what is advised sets that aside.
+    assert_eq!(why(after(fresh(0, 0).as_newcomer(), &[&formed(1, 0, &record)])), reason);
+    assert!(reason.contains("`kvctl node start n1 --data DIR --new`"), "{reason}");
+    let new = after(fresh(0, 1).as_newcomer(), &[&formed(1, 0, &record)]);
+    assert_eq!(new, Step::JoinAsNew { record });
 }
 
 #[test]

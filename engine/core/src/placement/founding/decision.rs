@@ -225,7 +225,8 @@ impl Founding {
             _ if record.holds(name, self.incarnation) => Step::Conflict {
                 why: format!(
                     "{formed_by} knows this node as a founder, but its data directory has lost the founding \
-                     record it had synced: come in as new (--new) on a disk that keeps what it is told"
+                     record it had synced: set it aside and come in as new (`kvctl node start {name} --data DIR --new`), \
+                     on a disk that keeps what it is told"
                 ),
             },
             // Its number is its position in the list: another list would make it another node.
