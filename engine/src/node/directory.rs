@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
 
+/// What the names of the directories of shards begin with.
+const CORE: &str = "core-";
+
 /// Why a data directory cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -152,7 +155,18 @@ impl Directory {
 
     /// Where the files of a shard live.
     pub fn core(&self, core: u16) -> PathBuf {
-        self.path.join(format!("core-{core:03}"))
+        self.path.join(format!("{CORE}{core:03}"))
+    }
+
+    /// Whether files of a shard are there, of any: some node has served from here, or was about to.
+    pub fn has_cores(&self) -> Result<bool, DirectoryError> {
+        let io_error = |error| DirectoryError::Io { path: self.path.clone(), error };
+        for entry in fs::read_dir(&self.path).map_err(io_error)? {
+            if entry.map_err(io_error)?.file_name().as_encoded_bytes().starts_with(CORE.as_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The directory itself.

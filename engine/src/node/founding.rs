@@ -45,8 +45,8 @@ pub enum FoundingError {
     },
     /// Replicas were created here, and which cluster they belong to is not known any more.
     #[error(
-        "{path} is lost, though this data directory has served: restore it from a copy, or set the directory aside and come in as \
-         new (`kvctl node start {name} --new`)"
+        "{path} is lost, though this data directory has served: restore it from a copy, or set aside what is left there and come \
+         in as new (`kvctl node start {name} --data DIR --new`, or remove all of it, directories too)"
     )]
     Lost {
         /// The file.
@@ -101,7 +101,8 @@ pub fn map(directory: &Directory) -> Result<Option<ClusterMap>, FoundingError> {
 /// The rules, as this node's settings and directory have them.
 pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, FoundingError> {
     let state = state(directory)?;
-    if state == State::Empty && directory.read(CREATED)?.is_some() {
+    // A shard's files under a new identity would be taken for its own: nobody knows what they have promised (rule 7).
+    if state == State::Empty && (directory.read(CREATED)?.is_some() || directory.has_cores()?) {
         return Err(FoundingError::Lost {
             path: directory.path().join(FORMED).display().to_string(),
             name: settings.node.name.clone(),
@@ -123,7 +124,7 @@ pub fn begin(directory: &Directory, settings: &Settings) -> Result<Founding, Fou
     }
     if settings.node.new && state != State::Empty {
         tracing::warn!(
-            "node.new changes nothing: this data directory belongs to a cluster already; `kvctl node start {} --new` sets aside what it holds",
+            "node.new changes nothing: this data directory belongs to a cluster already; `kvctl node start {} --data DIR --new` sets aside what it holds",
             settings.node.name
         );
     }
@@ -311,5 +312,21 @@ mod tests {
         assert!(begin(&directory, &settings).is_ok());
         directory.write(CREATED, b"").expect("written");
         assert!(matches!(begin(&directory, &settings), Err(FoundingError::Lost { .. })));
+    }
+
+    #[test]
+    fn a_directory_that_has_lost_its_files_and_kept_its_shards_is_no_empty_one() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let settings = settings(([127, 0, 0, 1], 1).into());
+        let directory = Directory::open(temp.path(), "n2", settings.node.shards).expect("a data directory");
+        std::fs::create_dir(temp.path().join("lost+found")).expect("another's directory");
+        std::fs::create_dir(temp.path().join("old-1")).expect("what was set aside");
+        assert!(begin(&directory, &settings).is_ok());
+        std::fs::create_dir(directory.core(0)).expect("a shard's directory");
+        let refused = begin(&directory, &settings).expect_err("who has served is not new").to_string();
+        assert!(
+            refused.contains("FORMED is lost") && refused.contains("kvctl node start n2 --data DIR --new"),
+            "{refused}"
+        );
     }
 }
