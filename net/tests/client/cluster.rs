@@ -9,6 +9,7 @@ use net::request;
 use net::response::{Refusal, Response};
 use net::status::NodeStatus;
 use raft::ids::GroupId;
+use std::collections::BTreeSet;
 
 #[test]
 fn wrong_core_is_corrected() {
@@ -72,6 +73,21 @@ fn node_that_is_starting_is_not_said_to_wait_for_anybody() {
     let error = never_formed(&[]);
     assert_eq!(error.to_string(), "the node is starting and serves nothing yet");
     assert_eq!(error, ClientError::NotFormed { waiting_for: vec![] });
+}
+
+#[test]
+fn what_a_node_said_is_kept_when_it_ends_the_connection_after_it() {
+    let waiting_for = vec!["n2".to_owned()];
+    let mut world = World::new(options());
+    world.put(b"key", b"value");
+    let mut connections = BTreeSet::new();
+    let error = world.error(|world, asked| {
+        connections.insert(asked.connection);
+        world.refuse(asked, Refusal::NotFormed { waiting_for: waiting_for.clone() });
+        world.cut(asked.connection);
+    });
+    assert_eq!(error, ClientError::NotFormed { waiting_for });
+    assert!(connections.len() > 3, "{} connections: it does not come again", connections.len());
 }
 
 /// How a write ends when no node is ever formed.
