@@ -13,6 +13,10 @@ pub const SHARDS_MAX: u16 = 1024;
 /// The longest name of a node, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// More than any limit in bytes is meant to be. What is counted against one may be a few times as much, and is far from where
+/// numbers end.
+pub const LIMIT_BYTES_MAX: u64 = 1 << 40;
+
 /// A setting that cannot be as it is: `section.key`, and in words why and what to do.
 pub type Problem = (&'static str, String);
 
@@ -183,7 +187,7 @@ fn in_journal(journal: &Journal, limits: &Limits) -> Option<Problem> {
         return Some(("journal.segment", "it is a multiple of 4KiB, the block of a disk".into()));
     }
     // A segment opens with a table of all replicas; the rest must hold the largest command.
-    if journal.segment < 2 * limits.frame_bytes_max {
+    if journal.segment < limits.frame_bytes_max.saturating_mul(2) {
         let why = format!(
             "{} is too small for commands of up to {} (limits.frame_bytes_max): at least twice that",
             written(journal.segment),
@@ -191,13 +195,20 @@ fn in_journal(journal: &Journal, limits: &Limits) -> Option<Problem> {
         );
         return Some(("journal.segment", why));
     }
+    if journal.low_water > LIMIT_BYTES_MAX {
+        return Some(("journal.low_water", between_bytes(journal.low_water, 0, LIMIT_BYTES_MAX)));
+    }
     None
 }
 
 fn in_store(store: &Store) -> Option<Problem> {
-    for (name, bytes) in [("store.block_cache", store.block_cache), ("store.write_buffer", store.write_buffer)] {
-        if bytes < 1 << 20 {
-            return Some((name, between_bytes(bytes, 1 << 20, 1 << 40)));
+    for (name, bytes, least) in [
+        ("store.block_cache", store.block_cache, 1 << 20),
+        ("store.write_buffer", store.write_buffer, 1 << 20),
+        ("store.wal_size_limit", store.wal_size_limit, 0),
+    ] {
+        if !(least..=LIMIT_BYTES_MAX).contains(&bytes) {
+            return Some((name, between_bytes(bytes, least, LIMIT_BYTES_MAX)));
         }
     }
     if store.background_threads == 0 || store.background_threads > 256 {
@@ -240,6 +251,9 @@ fn in_limits(limits: &Limits) -> Option<Problem> {
     ] {
         if bytes < least {
             return Some((name, holds_less(bytes, least)));
+        }
+        if bytes > LIMIT_BYTES_MAX {
+            return Some((name, between_bytes(bytes, least, LIMIT_BYTES_MAX)));
         }
     }
     None

@@ -2,6 +2,7 @@
 
 use config::Settings;
 use config::load::{ConfigError, Origin, load};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -183,6 +184,53 @@ fn what_cannot_be_meant_is_refused_by_name() {
                 assert!(why.len() > 8, "{name}: {why}");
             }
             other => panic!("{overrides:?} gave {other:?}"),
+        }
+    }
+}
+
+/// Every setting in bytes, the most it may be, and what else must be larger then. Two have no end: what a snapshot may cost
+/// is only ever compared with it.
+const SIZES: [(&str, u64, &[&str]); 18] = [
+    ("raft.snapshot_log_bytes", u64::MAX, &[]),
+    ("raft.snapshot_rate", u64::MAX, &[]),
+    ("raft.inflight_bytes", 4 << 30, &[]),
+    ("raft.append_bytes", 2 << 20, &[]),
+    ("raft.window_bytes", 4 << 30, &[]),
+    ("journal.segment", 1 << 30, &[]),
+    ("journal.low_water", 1 << 40, &[]),
+    ("store.block_cache", 1 << 40, &[]),
+    ("store.write_buffer", 1 << 40, &[]),
+    ("store.wal_size_limit", 1 << 40, &[]),
+    ("limits.key_bytes_max", 64 << 10, &[]),
+    ("limits.value_bytes_max", 1984 << 10, &[]),
+    ("limits.frame_bytes_max", 4 << 20, &[]),
+    ("limits.connection_inflight_bytes", 1 << 40, &["limits.core_inflight_bytes"]),
+    ("limits.core_inflight_bytes", 1 << 40, &[]),
+    ("limits.group_uncommitted_bytes", 1 << 40, &[]),
+    ("limits.core_unapplied_bytes", 1 << 40, &[]),
+    ("limits.peer_queue_bytes", 1 << 40, &[]),
+];
+
+#[test]
+fn every_size_has_an_end_that_is_accepted_and_what_is_beyond_is_refused() {
+    let defaults = toml::Table::try_from(Settings::default()).unwrap();
+    let sections = defaults.iter().map(|(section, values)| (section, values.as_table().unwrap()));
+    let all = sections.flat_map(|(section, values)| values.iter().map(move |(key, value)| (section, key, value)));
+    let sizes = all.filter(|(_, _, value)| value.as_str().is_some_and(|value| value.ends_with('B')));
+    let sizes: BTreeSet<String> = sizes.map(|(section, key, _)| format!("{section}.{key}")).collect();
+    assert_eq!(sizes, SIZES.map(|(name, ..)| name.to_owned()).into(), "a size is missing, or is none");
+    for (name, most, with_it) in SIZES {
+        let set = |bytes: u64| {
+            let bytes = bytes.to_string();
+            let others = with_it.iter().map(|other| (*other, "1TiB"));
+            with(&others.chain([(name, bytes.as_str())]).collect::<Vec<_>>())
+        };
+        assert!(set(most).is_ok(), "{name} = {most}: {:?}", set(most));
+        for beyond in [most.saturating_add(1), u64::MAX].into_iter().filter(|beyond| *beyond > most) {
+            match set(beyond) {
+                Err(ConfigError::Refused { why, .. }) => assert!(why.len() > 8, "{name}: {why}"),
+                other => panic!("{name} = {beyond} gave {other:?}"),
+            }
         }
     }
 }

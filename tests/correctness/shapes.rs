@@ -17,6 +17,31 @@ fn five_nodes_with_three_replicas_of_each_group() {
     serves(&[1, 1, 1, 1, 1]);
 }
 
+#[test]
+fn a_node_with_the_largest_limits() {
+    let most = [
+        "raft.snapshot_log_bytes=18446744073709551615",
+        "raft.snapshot_rate=18446744073709551615",
+        "raft.inflight_bytes=4GiB",
+        "raft.append_bytes=2MiB",
+        "raft.window_bytes=4GiB",
+        "store.block_cache=1TiB",
+        "store.wal_size_limit=1TiB",
+        "limits.connection_inflight_bytes=1TiB",
+        "limits.core_inflight_bytes=1TiB",
+        "limits.group_uncommitted_bytes=1TiB",
+        "limits.core_unapplied_bytes=1TiB",
+        "limits.peer_queue_bytes=1TiB",
+    ];
+    let cluster = start_with("largest-limits", &[1, 1, 1], &most);
+    let nodes = cluster.endpoints();
+    for node in &nodes {
+        kvctl(&[node], &["put", "key", node]).exits(0);
+        assert_eq!(kvctl(&nodes, &["get", "key"]).exits(0).text(), format!("{node}\n"));
+    }
+    kvctl(&nodes, &["group", "checksum", "--timeout", "30s"]).exits(0);
+}
+
 /// Puts at each node, gets at each other, imports, scans, compares checksums, and finds nothing forwarded.
 fn serves(shards: &[u16]) {
     let name = shards.iter().map(u16::to_string).collect::<Vec<_>>().join("-");
