@@ -126,9 +126,10 @@ impl GroupView {
 }
 
 impl ReplicaView {
-    /// Whether it is served, and counts: a node that comes back with an empty disk is a learner at first.
+    /// Whether it is served, and counts: a node that comes back with an empty disk is a learner at first, and a replica
+    /// that has lost what it knew listens to nobody. One that sleeps still knows its leader.
     fn votes(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.role != ROLE_LEARNER)
+        self.status.as_ref().is_some_and(|status| status.role != ROLE_LEARNER && status.leader.is_some())
     }
 
     fn json(&self) -> Value {
@@ -193,6 +194,7 @@ mod tests {
             term,
             applied,
             commit: applied,
+            leader: Some(0),
             ..ReplicaStatus::default()
         };
         let groups = replicas.iter().map(replica).collect();
@@ -221,6 +223,18 @@ mod tests {
         assert_eq!(json["groups"][0]["replicas"][1], expected);
         assert_eq!(json["map_group"]["id"], 0);
         assert!(!view.is_well());
+    }
+
+    #[test]
+    fn a_replica_that_listens_to_nobody_is_not_well() {
+        let followed = || vec![node("n1", &[(0, 3, 2, 9)]), node("n2", &[(0, 0, 2, 9)])];
+        assert!(view(followed(), &[0]).is_well());
+        for (role, leader) in [(0, None), (ROLE_LEARNER, Some(0))] {
+            let mut nodes = followed();
+            let replica = nodes[1].status.as_mut().map(|status| &mut status.groups[0]).expect("it answers");
+            (replica.role, replica.leader) = (role, leader);
+            assert!(!view(nodes, &[0]).is_well(), "role {role}, leader {leader:?}");
+        }
     }
 
     #[test]
