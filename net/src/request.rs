@@ -34,7 +34,7 @@ pub struct ScanRequest<'a> {
     pub stale: bool,
 }
 
-/// The node shall stop. Accepted from loopback only.
+/// The node shall stop. Accepted from its own machine only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize)]
 pub struct StopRequest {
     /// Hand leaders over and flush first; else exit at once, as if killed.

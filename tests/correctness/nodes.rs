@@ -1,5 +1,6 @@
 //! Stopping and starting nodes by command, and what a server refuses to start with.
 
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,43 @@ fn a_node_started_as_new_is_taken_in_and_holds_what_the_others_hold() {
     for i in 0..10 {
         kvctl(&nodes[..1], &["put", &format!("k{i}"), "v"]).exits(0);
         assert_eq!(kvctl(&nodes[2..], &["get", "--raw", &format!("k{i}")]).exits(0).stdout, b"v");
+    }
+}
+
+#[test]
+fn a_node_that_listens_elsewhere_than_on_loopback_is_stopped_from_its_machine() {
+    // Where a packet to another network would come from; none is sent.
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("198.51.100.1:9")?;
+        socket.local_addr()
+    });
+    // An address of this machine, and a socket that sees IPv4 callers under IPv6 addresses.
+    let places = [own.ok().map(|own| (own.ip().to_string(), own.ip().to_string())), {
+        TcpListener::bind("[::]:0").ok().map(|_| ("[::]".into(), "127.0.0.1".into()))
+    }];
+    for (listen, host) in places.into_iter().flatten() {
+        let port = free_port().expect("a port");
+        let [listen, address] = [listen, host].map(|host| format!("{host}:{port}"));
+        let admin = format!("127.0.0.1:{}", free_port().expect("a port"));
+        let mut node = Command::new(env!("CARGO_BIN_EXE_kvd"))
+            .args(["run", "--name", "n1", "--listen", &listen, "--nodes", &format!("n1={address}"), "--admin", &admin])
+            .args(["--shards", "1", "--data"])
+            .arg(scratch("elsewhere").join("n1"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("kvd starts");
+        let mut janitor = Janitor::start(None).expect("a janitor");
+        janitor.add(node.id()).expect("it takes the process");
+        until(Instant::now() + STOP_PATIENCE, "the node to be well", || {
+            Ok((kvctl(&[&address], &["status"]).code == 0).then_some(()))
+        })
+        .expect("well");
+        kvctl(&[&address], &["node", "stop", "n1", "--timeout", "30s"]).exits(0);
+        let ended = until(Instant::now() + STOP_PATIENCE, "the process to end", || Ok(node.try_wait()?));
+        assert!(ended.expect("it ends").success(), "{listen}");
+        janitor.gone(node.id()).expect("it lets the process go");
     }
 }
 

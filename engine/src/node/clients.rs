@@ -84,7 +84,7 @@ struct Client {
     /// Since when a frame has been half there.
     half_since: Cell<Option<Instant>>,
     forward: bool,
-    loopback: bool,
+    local: bool,
     /// Bytes of requests in flight, and of answers that wait for it, before its requests are read no further.
     bytes_max: usize,
 }
@@ -275,7 +275,7 @@ pub fn response(answer: Answer, map: &ClusterMap) -> Response {
 
 impl Core {
     /// Takes over a connection whose hello named this core.
-    pub(super) fn adopt(self: &Rc<Self>, socket: OwnedFd, hello: &Hello, loopback: bool) {
+    pub(super) fn adopt(self: &Rc<Self>, socket: OwnedFd, hello: &Hello, local: bool) {
         let (socket, reader) = match Socket::adopt(socket) {
             Ok(halves) => halves,
             Err(error) => {
@@ -327,7 +327,7 @@ impl Core {
             starved: Cell::new(false),
             half_since: Cell::new(None),
             forward: hello.forward,
-            loopback,
+            local,
             bytes_max: self.settings.limits.connection_inflight_bytes as usize,
         });
         let number = {
@@ -473,7 +473,7 @@ impl Core {
     fn stop(&self, ticket: Ticket, client: &Client, body: &[u8]) {
         match request::stop(body) {
             // Until there are roles, only this machine may stop a node.
-            Ok(_) if !client.loopback => self.answer(ticket, &Response::Refused(Refusal::Forbidden)),
+            Ok(_) if !client.local => self.answer(ticket, &Response::Refused(Refusal::Forbidden)),
             Ok(stop) => {
                 self.answer(ticket, &Response::Done);
                 self.state.borrow_mut().clients.flush_all();

@@ -290,7 +290,7 @@ impl Core {
     /// One message from another thread.
     fn take(self: &Rc<Self>, message: ToCore) {
         match message {
-            ToCore::Connection { socket, hello, loopback } => self.adopt(socket, &hello, loopback),
+            ToCore::Connection { socket, hello, local } => self.adopt(socket, &hello, local),
             ToCore::Forwarded { from, ticket, kind, target, body } => self.forwarded(from, ticket, kind, target, &body),
             ToCore::Reply { ticket, frame } => {
                 self.state.borrow_mut().clients.reply(ticket, &frame);

@@ -9,7 +9,7 @@ use super::{host, lobby};
 use net::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply, Role};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -114,10 +114,10 @@ fn admit(mut caller: Caller, stage: &Arc<Stage>) {
     };
     match admitted {
         Ok((hello, Some(core))) => {
-            let loopback = caller.stream.peer_addr().is_ok_and(|address| address.ip().is_loopback());
+            let local = is_local(&caller.stream);
             let Some((mesh, _)) = stage.serving() else { return };
             let socket = OwnedFd::from(caller.stream);
-            mesh.send(core, ToCore::Connection { socket, hello, loopback });
+            mesh.send(core, ToCore::Connection { socket, hello, local });
         }
         Ok((hello, None)) => lobby::receive(caller.stream, &hello, stage),
         Err(refusal) => {
@@ -126,6 +126,20 @@ fn admit(mut caller: Caller, stage: &Arc<Stage>) {
             let _ = caller.stream.write_all(&reply);
         }
     }
+}
+
+/// Whether the caller is on this machine; one that is gone already counts as a stranger.
+fn is_local(stream: &TcpStream) -> bool {
+    let ends = stream.peer_addr().and_then(|peer| Ok((peer.ip(), stream.local_addr()?.ip())));
+    ends.is_ok_and(|(peer, own)| comes_from_here(peer, own))
+}
+
+/// Whether a connection from `peer` to `own` begins and ends on one machine: over loopback, or from the very address it goes
+/// to, which is how a machine speaks to an address of its own.
+fn comes_from_here(peer: IpAddr, own: IpAddr) -> bool {
+    // A socket that listens on `[::]` sees IPv4 callers as ::ffff:a.b.c.d.
+    let (peer, own) = (peer.to_canonical(), own.to_canonical());
+    peer.is_loopback() || peer == own
 }
 
 /// The core that takes the caller; `None` for the lobby.
@@ -180,5 +194,34 @@ pub fn reply(stage: &Stage, status: Result<(), HelloRefusal>) -> HelloReply {
         cluster: serving.as_ref().map_or(0, |(_, facts)| facts.map.cluster),
         incarnation: answer.incarnation,
         start: serving.as_ref().map_or(0, |(_, facts)| facts.start),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_calls_from_this_machine_is_known_by_its_address() {
+        let from_here = |peer: &str, own: &str| comes_from_here(peer.parse().unwrap(), own.parse().unwrap());
+        for (peer, own) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "127.0.0.2"),
+            ("::1", "::1"),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("::ffff:10.0.0.1", "::ffff:10.0.0.1"),
+            ("fd00::1", "fd00::1"),
+        ] {
+            assert!(from_here(peer, own), "{peer} -> {own}");
+        }
+        for (peer, own) in [
+            ("10.0.0.2", "10.0.0.1"),
+            ("::ffff:10.0.0.2", "::ffff:10.0.0.1"),
+            ("fd00::2", "fd00::1"),
+            ("::10.0.0.1", "::ffff:10.0.0.1"),
+        ] {
+            assert!(!from_here(peer, own), "{peer} -> {own}");
+        }
     }
 }

@@ -60,8 +60,8 @@ pub enum ToCore {
         socket: OwnedFd,
         /// What it said.
         hello: Hello,
-        /// Whether it comes from this machine's loopback.
-        loopback: bool,
+        /// Whether it comes from this machine.
+        local: bool,
     },
     /// A request of a simple client that is connected to another core of this node.
     Forwarded {
