@@ -2,8 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use net::client::blocking::Client;
 use net::client::{ClientError, Request, Target};
+use net::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
+use net::status::NodeStatus;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
@@ -34,7 +36,7 @@ const FORMED_FILE: &str = "FORMED";
 const ASIDE: &str = "old-";
 /// Where a node started from here writes what it has to say.
 const LOG_FILE: &str = "kvd.log";
-/// How long one look at whether a node answers may take.
+/// How long a node may take for each step of one look at whether it is there.
 const ATTEMPT: Duration = Duration::from_millis(500);
 /// Between two looks at whether a node is there.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,37 +47,60 @@ pub fn stop(globals: &Globals, name: &str, clean: bool) -> Result<Answer, Failur
     let number = map.node_named(name).ok_or_else(|| Failure::error(format!("the cluster has no node {name}")))?;
     let address = map.nodes[usize::from(number)].address.clone();
     let deadline = Instant::now() + globals.timeout;
-    status(&mut client, &address)?;
-    loop {
-        match client.stop(&address, clean) {
-            Ok(()) => break,
-            // A node that is still starting takes no requests yet.
-            Err(ClientError::NotFormed { .. }) if Instant::now() < deadline => thread::sleep(PAUSE),
-            // A node that ends at once may not get its answer out; whether it has ended is asked next.
-            Err(ClientError::Unreachable { .. } | ClientError::Unavailable { .. }) => break,
-            Err(ClientError::OutcomeUnknown { .. }) => break,
-            Err(error) => return Err(error.into()),
-        }
+    wait_serving(&mut client, &address, deadline)?;
+    match client.stop(&address, clean) {
+        // A node that ends at once may not get its answer out; whether it has ended is asked next.
+        Ok(()) | Err(ClientError::Unreachable { .. } | ClientError::Unavailable { .. }) => {}
+        Err(ClientError::OutcomeUnknown { .. }) => {}
+        Err(error) => return Err(error.into()),
     }
-    let stopped = wait_gone(&mut client, &address, deadline);
+    let stopped = wait_gone(&address, deadline);
     let json = json!({ "node": name, "clean": clean, "stopped": stopped });
     let state = if stopped { "stopped" } else { "stopping" };
     Ok(Answer::row(json, &["NODE", "STATE"], vec![name.to_owned(), state.to_owned()]))
 }
 
-fn status(client: &mut Client, address: &str) -> Result<(), ClientError> {
-    client.call(Request::Status(Target::Address(address.to_owned()))).map(drop)
+/// Waits while the node is starting and takes no requests. The connections that it has then end when it serves, and a stop on
+/// one of them would count as done: what is gone before its answer has done as asked.
+fn wait_serving(client: &mut Client, address: &str, deadline: Instant) -> Result<(), ClientError> {
+    let mut trouble = None;
+    loop {
+        match client.call(Request::Status(Target::Address(address.to_owned()))) {
+            Ok(net::client::Answer::Status(status)) if status.epoch > 0 => return Ok(()),
+            Ok(net::client::Answer::Status(NodeStatus { waiting_for, .. })) => {
+                trouble = Some(ClientError::NotFormed { waiting_for });
+            }
+            Ok(other) => return Err(ClientError::Protocol { why: format!("a status was answered {other:?}") }),
+            Err(error) if trouble.is_none() => return Err(error),
+            Err(error) => trouble = Some(error),
+        }
+        if Instant::now() >= deadline
+            && let Some(trouble) = trouble
+        {
+            return Err(trouble);
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
-fn wait_gone(client: &mut Client, address: &str, deadline: Instant) -> bool {
-    client.set_timeout(ATTEMPT);
-    while status(client, address).is_ok() {
+fn wait_gone(address: &str, deadline: Instant) -> bool {
+    while !is_gone(address) {
         if Instant::now() >= deadline {
             return false;
         }
         thread::sleep(PAUSE);
     }
     true
+}
+
+/// Whether nobody listens there any more. A node takes connections for as long as its process holds the data directory,
+/// also while it flushes and answers nothing: only a refused connection says that it is gone.
+fn is_gone(address: &str) -> bool {
+    let refused = |socket: SocketAddr| {
+        let connected = TcpStream::connect_timeout(&socket, ATTEMPT);
+        connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    address.to_socket_addrs().is_ok_and(|mut sockets| sockets.all(refused))
 }
 
 pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<Answer, Failure> {
@@ -86,9 +111,8 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         return Err(Failure::new(Code::Precondition, format!("{} belongs to {owner}, not to {name}", data.display())));
     }
     let deadline = Instant::now() + globals.timeout;
-    // A node that holds its directory and takes no connections any more is about to end.
     while locked(data) {
-        if listens(&arguments) || Instant::now() >= deadline {
+        if goes_on(&arguments) || Instant::now() >= deadline {
             return Err(is_running(name, data));
         }
         thread::sleep(PAUSE);
@@ -202,12 +226,33 @@ fn is_running(name: &str, data: &Path) -> Failure {
     Failure::new(Code::Precondition, format!("{name} is running{process}"))
 }
 
-/// Whether the node takes connections; an address that only its file knows is taken on trust.
-fn listens(arguments: &[OsString]) -> bool {
+/// Where the node listens, if its arguments say so: its file may, too.
+fn listen_address(arguments: &[OsString]) -> Option<SocketAddr> {
     let setting = |argument: &OsString| argument.to_str()?.strip_prefix("node.listen=").map(str::to_owned);
     let address = arguments.iter().find_map(setting).or_else(|| option(arguments, "--listen"));
-    let socket = address.and_then(|address| address.to_socket_addrs().ok()?.next());
-    socket.is_none_or(|socket| TcpStream::connect_timeout(&socket, ATTEMPT).is_ok())
+    address.and_then(|address| address.to_socket_addrs().ok()?.next())
+}
+
+/// Whether the node takes connections; an address that only its file knows is taken on trust.
+fn listens(arguments: &[OsString]) -> bool {
+    listen_address(arguments).is_none_or(|socket| TcpStream::connect_timeout(&socket, ATTEMPT).is_ok())
+}
+
+/// Whether the node that holds its directory is there to stay. One that says that it is stopping, or says nothing any
+/// more, is about to end.
+fn goes_on(arguments: &[OsString]) -> bool {
+    let Some(socket) = listen_address(arguments) else { return true };
+    greet(socket).is_ok_and(|reply| reply.status != Err(HelloRefusal::Stopping))
+}
+
+fn greet(socket: SocketAddr) -> io::Result<HelloReply> {
+    let mut stream = TcpStream::connect_timeout(&socket, ATTEMPT)?;
+    stream.set_read_timeout(Some(ATTEMPT))?;
+    stream.set_write_timeout(Some(ATTEMPT))?;
+    stream.write_all(&Hello::client(0, 0).encode())?;
+    let mut reply = [0; HELLO_BYTES];
+    stream.read_exact(&mut reply)?;
+    HelloReply::decode(&reply).map_err(io::Error::other)
 }
 
 /// Whether a process holds the directory. Never asked while a node starts there: for a moment the lock would be ours.
@@ -243,6 +288,7 @@ fn confirmed(data: &Path) -> Result<bool, Failure> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::TcpListener;
 
     use super::*;
 
@@ -303,6 +349,38 @@ mod tests {
             assert!(left.is_superset(&set(&STORED)) || !left.contains("IDENTITY"), "{stuck}: {left:?}");
             assert!(left.contains("FORMED"), "{stuck}: {left:?}");
         }
+    }
+
+    #[test]
+    fn a_node_is_gone_when_its_connections_are_refused_and_not_when_it_only_says_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        // Nobody answers, but the kernel takes the connection.
+        assert!(!is_gone(&address));
+        assert!(!wait_gone(&address, Instant::now()));
+        drop(listener);
+        assert!(wait_gone(&address, Instant::now()));
+        assert!(!is_gone("no address"));
+    }
+
+    #[test]
+    fn a_node_that_is_stopping_does_not_go_on() {
+        let refusals = [None, Some(HelloRefusal::TooManyConnections), Some(HelloRefusal::Stopping)];
+        for (refusal, stays) in refusals.into_iter().zip([true, true, false]) {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let arguments = ["run".into(), format!("--listen={}", listener.local_addr().unwrap()).into()];
+            let status = refusal.map_or(Ok(()), Err);
+            let reply = HelloReply { status, core: 0, shards: 1, node: 0, cluster: 0, incarnation: 1, start: 0 };
+            let node = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; HELLO_BYTES]).unwrap();
+                stream.write_all(&reply.encode()).unwrap();
+            });
+            assert_eq!(goes_on(&arguments), stays, "{refusal:?}");
+            node.join().unwrap();
+            assert!(!goes_on(&arguments), "its listener is gone");
+        }
+        assert!(goes_on(&["run".into()]), "an address that is not known");
     }
 
     #[test]
