@@ -57,7 +57,7 @@ const SHARED: &[(&str, &str)] = &[
         "the store thread writes back a table that nobody changes any more and the core still reads",
     ),
     ("engine/src/store/write_back.rs", "as front.rs"),
-    ("engine/src/store/mod.rs", "RocksDB is shared by three threads of one core"),
+    ("engine/src/store/mod.rs", "RocksDB is shared by the threads of one core"),
 ];
 
 /// Files that contain `unsafe`, and why they must.

@@ -8,6 +8,7 @@
 use super::core::Core;
 use super::counters::{self, Counters};
 use super::held::Held;
+use super::in_flight::InFlight;
 use super::mesh::{Mesh, ToCore};
 use super::owed::{self, Owed, Share};
 use super::runtime;
@@ -28,9 +29,6 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// Requests of one connection that may be in flight, whatever their size; the next ones wait in the kernel's buffer.
-const INFLIGHT_MAX: usize = 16_384;
 
 /// The first receive buffer of a client; it grows to one frame.
 const RECEIVE_BYTES: usize = 64 << 10;
@@ -74,8 +72,7 @@ pub struct Clients {
 #[derive(Debug)]
 struct Client {
     socket: Socket,
-    inflight: Cell<usize>,
-    inflight_bytes: Cell<usize>,
+    in_flight: InFlight,
     touched: Cell<bool>,
     held: Held,
     owed: Share,
@@ -92,23 +89,7 @@ struct Client {
 impl Client {
     /// Whether another request may be read: little enough is in flight, and the client reads its answers.
     fn has_room(&self) -> bool {
-        self.inflight.get() < INFLIGHT_MAX
-            && self.inflight_bytes.get() < self.bytes_max
-            && self.socket.queued() < self.bytes_max
-    }
-
-    /// A request of `bytes` bytes is in flight.
-    fn charge(&self, bytes: usize) {
-        self.inflight.set(self.inflight.get() + 1);
-        self.inflight_bytes.set(self.inflight_bytes.get() + bytes);
-    }
-
-    /// It is answered.
-    fn discharge(&self, bytes: usize) {
-        let (inflight, charged) = (self.inflight.get(), self.inflight_bytes.get());
-        assert!(inflight > 0 && charged >= bytes, "{bytes} bytes answered of {inflight} requests with {charged} bytes");
-        self.inflight.set(inflight - 1);
-        self.inflight_bytes.set(charged - bytes);
+        self.in_flight.has_room(self.bytes_max) && self.socket.queued() < self.bytes_max
     }
 
     /// Bytes of answers that wait for it; none will be sent when the connection is over.
@@ -165,15 +146,17 @@ impl Clients {
         self.answered(ticket);
     }
 
-    /// Whether the client is owed so much that it gets short answers only.
-    pub fn owes_much(&mut self, ticket: Ticket) -> bool {
-        let client = self.open.get(&ticket.connection);
-        client.is_some_and(|client| owes_much(&mut self.owed, client, &self.open, self.now))
+    /// Whether a read is worth its while: whoever asked is there, and is not owed so much that it gets short answers only.
+    pub fn awaits(&mut self, ticket: Ticket) -> bool {
+        match self.open.get(&ticket.connection) {
+            Some(client) => !owes_much(&mut self.owed, client, &self.open, self.now),
+            None => ticket.connection == FOREIGN,
+        }
     }
 
     /// Queues a response frame that another core has made.
     pub fn reply(&mut self, ticket: Ticket, frame: &[u8]) {
-        let short = if self.owes_much(ticket) { owed::short_frame(frame) } else { None };
+        let short = if self.awaits(ticket) { None } else { owed::short_frame(frame) };
         if let Some(client) = self.open.get(&ticket.connection) {
             match short {
                 Some(short) => short.write(&mut client.socket.out(), ticket.request),
@@ -190,7 +173,7 @@ impl Clients {
         self.inflight_bytes -= bytes;
         self.inflight -= 1;
         let Some(client) = self.open.get(&ticket.connection) else { return };
-        client.discharge(bytes);
+        client.in_flight.discharge(ticket);
         self.owed.note(&client.owed, client.is_owed());
         client.held.add();
         if !client.touched.replace(true) {
@@ -204,7 +187,7 @@ impl Clients {
         let inflight = self.inflight;
         self.touched.retain(|client| {
             let queued = client.socket.queued();
-            let waits = !client.starved.get() && client.held.wait(inflight, client.inflight.get(), queued);
+            let waits = !client.starved.get() && client.held.wait(inflight, client.in_flight.requests(), queued);
             if !waits {
                 client.send();
                 self.owed.note(&client.owed, client.is_owed());
@@ -319,8 +302,7 @@ impl Core {
         }
         let client = Rc::new(Client {
             socket,
-            inflight: Cell::new(0),
-            inflight_bytes: Cell::new(0),
+            in_flight: InFlight::default(),
             touched: Cell::new(false),
             held: Held::default(),
             owed: Share::default(),
@@ -377,9 +359,9 @@ impl Core {
                     Ok(Some(frame)) => {
                         client.half_since.set(None);
                         let bytes = frame.body.len() + REQUEST_BYTES;
-                        client.charge(bytes);
                         let mark = counters::mark(frame.header.kind, frame.body, now);
                         let ticket = Ticket { connection: number, request: frame.header.id, bytes: bytes as u32, mark };
+                        client.in_flight.charge(ticket);
                         let busy = {
                             let clients = &mut self.state.borrow_mut().clients;
                             clients.inflight += 1;

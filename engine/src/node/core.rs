@@ -417,7 +417,7 @@ impl Core {
                 state.clients.flush_all();
             }
             let StoreRead { ticket, group, query } = read;
-            if state.clients.owes_much(ticket) {
+            if !state.clients.awaits(ticket) {
                 state.clients.answer(&self.mesh, ticket, &owed::busy());
                 continue;
             }

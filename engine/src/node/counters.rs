@@ -46,6 +46,9 @@ impl Histogram {
 /// The requests that are timed, as the label `operation` names them.
 pub const OPERATIONS: [&str; 7] = ["get", "put", "delete", "cas", "batch", "open", "scan"];
 
+/// Of them, the one that reads a range.
+const SCAN: u8 = 6;
+
 /// The mark of a ticket whose request is not timed.
 const UNTIMED: u8 = u8::MAX;
 
@@ -88,7 +91,7 @@ pub struct Counters {
     pub stalls: u64,
     /// Gets answered from memory.
     pub reads_in_memory: u64,
-    /// Gets and scans that went to the reader thread.
+    /// Gets and scans that went to the threads that read RocksDB.
     pub reads_elsewhere: u64,
     /// Keys written back to RocksDB.
     pub written_back: u64,
@@ -109,7 +112,7 @@ impl Counters {
 pub fn mark(kind: u8, body: &[u8], now: u64) -> u64 {
     let operation = match Kind::from_number(kind) {
         Some(Kind::Read) => 0,
-        Some(Kind::Scan) => 6,
+        Some(Kind::Scan) => SCAN,
         Some(Kind::Write) => match body.first().and_then(|kind| CommandKind::from_number(*kind)) {
             Some(CommandKind::Put) => 1,
             Some(CommandKind::Delete) => 2,
@@ -121,6 +124,11 @@ pub fn mark(kind: u8, body: &[u8], now: u64) -> u64 {
         _ => UNTIMED,
     };
     u64::from(operation) << 56 | now & (u64::MAX >> 8)
+}
+
+/// Whether a mark is that of a scan.
+pub fn is_scan(mark: u64) -> bool {
+    mark >> 56 == u64::from(SCAN)
 }
 
 fn reason(refusal: &Refusal) -> usize {

@@ -238,7 +238,7 @@ impl Scrape {
         self.cores(encoder, forwarded, |core| core.forwarded)?;
         let memory = counter("kvd_reads_in_memory", "Gets answered from tables, memtables or block cache.");
         self.cores(encoder, memory, |core| core.counters.reads_in_memory)?;
-        let elsewhere = counter("kvd_reads_by_reader", "Gets and scans that went to the reader thread.");
+        let elsewhere = counter("kvd_reads_by_reader", "Gets and scans that went to the threads that read RocksDB.");
         self.cores(encoder, elsewhere, |core| core.counters.reads_elsewhere)?;
         let back =
             counter("kvd_written_back_keys", "Keys written back to RocksDB, each once for all writes in between.");

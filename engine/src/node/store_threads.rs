@@ -1,5 +1,5 @@
-//! The helper threads a core has for its store: the only one that writes RocksDB, and two readers for what is not in memory,
-//! one for clients and snapshots, one for entries that wait to be applied. A checksum has one of its own while it is made.
+//! The helper threads a core has for its store: the only one that writes RocksDB, and three readers for what is not in memory,
+//! one for gets and snapshots, one for scans, one for entries that wait to be applied. A checksum has one of its own while it is made.
 //!
 //! All are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
@@ -49,7 +49,7 @@ pub enum Write {
     Close,
 }
 
-/// Work for the reader.
+/// Work for a reader.
 #[derive(Debug)]
 pub enum Read {
     /// A query the block cache could not answer.
@@ -167,10 +167,10 @@ pub fn fail(core: u16, store: &Store, error: &StoreError) -> ! {
     std::process::abort()
 }
 
-/// Starts the reader of core `core`. It ends when every sender is gone.
-pub fn start_reader(core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Read>> {
+/// Starts a reader of core `core`. It ends when every sender is gone.
+pub fn start_reader(name: &str, core: u16, store: Store, mesh: Mesh) -> io::Result<Sender<Read>> {
     // Every item belongs to a request in flight, and those are limited per connection.
-    let (sender, _) = queue::helper(format!("reader-{core}"), move |work: Work<Read>| {
+    let (sender, _) = queue::helper(format!("{name}-{core}"), move |work: Work<Read>| {
         // Chunks are read one at a time, so that a snapshot holds no other read up for long.
         let mut snapshots: BTreeMap<u64, SnapshotReader<'_>> = BTreeMap::new();
         // The whole of a group takes long to read: not here, and one at a time.

@@ -9,6 +9,7 @@ use super::queue::Sender;
 use super::store_threads::{Read, Write, fail};
 use crate::store::{Applier, Cached, Done, Fetched, Lack, Store, StoreError};
 use engine_core::placement::map::MAP_GROUP;
+use engine_core::shard::Query;
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::state_machine::ApplyRun;
 use raft::ids::GroupId;
@@ -26,6 +27,7 @@ pub struct Storing {
     applier: Applier,
     writer: Sender<Write>,
     reader: Sender<Read>,
+    scanner: Sender<Read>,
     fetcher: Sender<Lack>,
     /// What must find everything applied up to now in RocksDB, in order. Reads of clients, whose number is limited, and snapshots.
     waiting: VecDeque<Behind>,
@@ -43,8 +45,10 @@ pub struct Storing {
 pub struct Helpers {
     /// Writes RocksDB.
     pub writer: Sender<Write>,
-    /// Reads for clients and for snapshots.
+    /// Reads values for clients, and snapshots.
     pub reader: Sender<Read>,
+    /// Reads ranges for clients: a page takes as long as a hundred values, and who wants one wants many.
+    pub scanner: Sender<Read>,
     /// Reads what entries must know, which no long read may hold up.
     pub fetcher: Sender<Lack>,
 }
@@ -78,11 +82,11 @@ impl fmt::Debug for Storing {
 impl Storing {
     /// For core `core`; nobody else applies to this store. May wait for the disk.
     pub fn new(core: u16, store: Store, helpers: Helpers) -> Storing {
-        let Helpers { writer, reader, fetcher } = helpers;
+        let Helpers { writer, reader, scanner, fetcher } = helpers;
         let applier = store.applier().unwrap_or_else(|error| fail(core, &store, &error));
         let (waiting, going) = (VecDeque::new(), Vec::new());
         let (wanted, syncing, synced_at) = (None, false, 0);
-        Storing { core, store, applier, writer, reader, fetcher, waiting, going, wanted, syncing, synced_at }
+        Storing { core, store, applier, writer, reader, scanner, fetcher, waiting, going, wanted, syncing, synced_at }
     }
 
     /// Applies runs; returns those that are done, of these and of earlier ones.
@@ -120,7 +124,10 @@ impl Storing {
 
     /// Has something read that what is applied later need not be seen by, and what is applied now may.
     pub fn read(&self, read: Read) {
-        self.reader.send(read);
+        match &read {
+            Read::Query { query: Query::Scan { .. }, .. } => self.scanner.send(read),
+            _ => self.reader.send(read),
+        }
     }
 
     /// Has something read when RocksDB has what is applied now.
@@ -131,7 +138,7 @@ impl Storing {
     /// Has a read undone that [`Storing::read_behind`] may not have begun.
     pub fn end_read(&mut self, read: Read) {
         match self.waiting.is_empty() && self.going.is_empty() {
-            true => self.reader.send(read),
+            true => self.read(read),
             false => self.read_behind(read),
         }
     }
@@ -220,7 +227,7 @@ impl Storing {
 
     fn send(&self, behind: Behind) {
         match behind {
-            Behind::Read(read) => self.reader.send(read),
+            Behind::Read(read) => self.read(read),
             Behind::Fetch(lack) => self.fetcher.send(lack),
             Behind::Write(write) | Behind::Install(_, write) => self.writer.send(write),
         }
@@ -245,6 +252,7 @@ mod tests {
     use engine_core::command::{ClientId, Command, Operation, SessionRef, encode};
     use engine_core::sessions::SESSIONS_MAX;
     use engine_core::shard::effects::SnapshotStep;
+    use engine_core::shard::{Query, Ticket};
     use engine_core::snapshot::{End, Header};
     use engine_core::state_machine::ApplyRun;
     use raft::entry::{EntryKind, LogId};
@@ -265,6 +273,7 @@ mod tests {
         storing: Storing,
         writes: Receiver<Write>,
         reads: Receiver<Read>,
+        scans: Receiver<Read>,
         lacks: Receiver<Lack>,
         store: Store,
         index: u64,
@@ -295,9 +304,10 @@ mod tests {
             if index == 0 {
                 store.create_replica(GROUP, ReplicaId(1), b"members").unwrap();
             }
-            let ((writer, writes), (reader, reads), (fetcher, lacks)) = (helper(), helper(), helper());
-            let storing = Storing::new(0, store.clone(), Helpers { writer, reader, fetcher });
-            Scene { storing, writes, reads, lacks, store, index, directory }
+            let ((writer, writes), (reader, reads), (scanner, scans)) = (helper(), helper(), helper());
+            let (fetcher, lacks) = helper();
+            let storing = Storing::new(0, store.clone(), Helpers { writer, reader, scanner, fetcher });
+            Scene { storing, writes, reads, scans, lacks, store, index, directory }
         }
 
         fn command(&self, operation: Operation) -> Command {
@@ -349,10 +359,33 @@ mod tests {
         Read::SnapshotOpen { id, group: GROUP }
     }
 
+    fn query(query: Query) -> Read {
+        let ticket = Ticket { connection: 1, request: 1, bytes: 0, mark: 0 };
+        Read::Query { ticket, group: GROUP, query }
+    }
+
     fn install() -> SnapshotStep {
         let (from, to, last) = (ReplicaId(2), ReplicaId(1), LogId { term: Term(1), index: Index(9) });
         let header = Header { group: GROUP, from, to, term: Term(1), id: 5, last, membership: Vec::new() };
         SnapshotStep::Install { header, end: End { chunks: 0, digest: 0 } }
+    }
+
+    #[test]
+    fn scans_hold_up_neither_gets_nor_snapshots() {
+        let mut scene = Scene::new();
+        let scan = || query(Query::Scan { start: Vec::new(), end: None, limit: 10 });
+        scene.storing.read(scan());
+        scene.storing.read_behind(scan());
+        scene.storing.read(query(Query::Get { key: b"one".to_vec() }));
+        scene.storing.read(Read::SnapshotChunk { id: 1 });
+        assert!(matches!(scene.reads.recv(), Ok(Read::Query { query: Query::Get { .. }, .. })));
+        assert!(matches!(scene.reads.recv(), Ok(Read::SnapshotChunk { id: 1 })));
+        scene.storing.settle(0);
+        scene.write_back();
+        for _ in 0..2 {
+            assert!(matches!(scene.scans.recv(), Ok(Read::Query { query: Query::Scan { .. }, .. })));
+        }
+        scene.nothing_else();
     }
 
     #[test]
