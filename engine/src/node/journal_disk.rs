@@ -5,6 +5,7 @@
 //! nothing that rests on the batch is ever answered (rule 12).
 
 use super::journal_files::{self, aligned_place};
+use super::last_words;
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
 use engine_core::journal::SegmentId;
@@ -12,10 +13,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long the last words may take.
-const LOG_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A batch for the disk. One is under way at a time, so the queue needs no limit.
 #[derive(Debug)]
@@ -45,13 +42,7 @@ pub fn start(core: u16, directory: PathBuf, direct: bool, mesh: Mesh) -> io::Res
 
 /// Ends the process.
 fn stop(core: u16, error: &io::Error) -> ! {
-    // Whoever reads the log may be waiting for this very disk, and the log for the reader.
-    let _ = std::thread::Builder::new().spawn(|| {
-        std::thread::sleep(LOG_PATIENCE);
-        std::process::abort();
-    });
-    tracing::error!(core, %error, "the journal failed; stopping at once");
-    std::process::abort()
+    last_words::stop(|| tracing::error!(core, %error, "the journal failed; stopping at once"))
 }
 
 struct Disk {

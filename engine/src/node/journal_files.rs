@@ -3,6 +3,7 @@
 //! A segment file is *written* with zeros and synced under a name of its own before the journal hears of it,
 //! so that a later synced write changes no metadata; its directory is synced after every rename (rule 15).
 
+use super::last_words;
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
 use engine_core::journal::{Files, SegmentId};
@@ -126,10 +127,9 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                         }
                         mesh.send(core, ToCore::SpareFailed { id, old });
                     }
-                    Err(error) => {
+                    Err(error) => last_words::stop(|| {
                         tracing::error!(core, %error, "cannot make a spare segment; stopping at once");
-                        std::process::abort();
-                    }
+                    }),
                 },
             }
         }

@@ -7,6 +7,7 @@ use super::core::{Core, State};
 use super::journal_disk::Batch;
 use super::journal_files::Spare;
 use super::journal_past::Wanted;
+use super::last_words;
 use super::queue::{self, Sender};
 use super::runtime;
 use super::storing::Urgency;
@@ -197,8 +198,9 @@ pub async fn read_entries(
                 Err(_) if !stays(core, extent) => return whole(entries, from),
                 // Rot below the durable position: what this disk says can no longer be trusted.
                 Err(damage) => {
-                    tracing::error!(core = core.index, %group, ?damage, "a journal entry is damaged; stopping at once");
-                    std::process::abort();
+                    let core = core.index;
+                    let say = || tracing::error!(core, %group, ?damage, "a journal entry is damaged; stopping at once");
+                    last_words::stop(say);
                 }
             }
         }
@@ -237,8 +239,7 @@ fn span(extents: &[Extent]) -> (usize, usize) {
 }
 
 fn fail(core: &Core, error: &io::Error) -> ! {
-    tracing::error!(core = core.index, %error, "the journal failed; stopping at once without another answer");
-    std::process::abort()
+    last_words::stop(|| tracing::error!(core = core.index, %error, "the journal failed; stopping at once"))
 }
 
 impl Core {

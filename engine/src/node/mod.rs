@@ -20,6 +20,7 @@ mod journal_disk;
 mod journal_files;
 mod journal_past;
 mod journal_task;
+mod last_words;
 mod lobby;
 mod mesh;
 mod metrics;

@@ -4,6 +4,7 @@
 //! All are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
 
+use super::last_words;
 use super::mesh::{Mesh, ToCore};
 use super::owed;
 use super::queue::{self, Sender, Work};
@@ -162,9 +163,10 @@ fn broken(core: u16, group: GroupId, id: u64, why: &dyn std::fmt::Display) -> To
 
 /// Ends the process: the store failed.
 pub fn fail(core: u16, store: &Store, error: &StoreError) -> ! {
-    tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything");
-    set_aside::mark(store.path(), error);
-    std::process::abort()
+    last_words::stop(|| {
+        set_aside::mark(store.path(), error);
+        tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything");
+    })
 }
 
 /// Starts a reader of core `core`. It ends when every sender is gone.
