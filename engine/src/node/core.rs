@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the number of segments and at unfinished frames, in ticks of the Raft clock.
-const LOOK_TICKS: u64 = 10;
+const LOOK_TICKS: u32 = 10;
 
 /// A tick that comes later than this is counted as a stall of the core.
 const STALL: Duration = Duration::from_millis(100);
@@ -228,9 +228,15 @@ impl Core {
         // Everything that was promised is durable, and what was applied up to here goes into the store, before the journal's task
         // ends; then the store closes. What is applied meanwhile is in the journal.
         self.state.borrow_mut().storing.want_sync(Urgency::Now);
+        let mut looked = Instant::now();
         while !self.state.borrow().is_ended() {
             self.turn_bell.wait_for(Duration::from_millis(10)).await;
             self.turn();
+            // Nothing ticks any more, and what is to be made durable may wait for room.
+            if looked.elapsed() > self.facts.tick * LOOK_TICKS {
+                journal_task::look_for_room(&mut self.state.borrow_mut(), &self.spares);
+                looked = Instant::now();
+            }
         }
         self.done.set(true);
         self.journal_bell.ring();
@@ -344,7 +350,7 @@ impl Core {
 
     async fn tick_loop(self: Rc<Self>) {
         let tick = self.facts.tick;
-        let mut ticks: u64 = 0;
+        let mut ticks: u32 = 0;
         while !self.is_stopping() {
             let due = Instant::now() + tick;
             runtime::sleep(tick).await;
@@ -353,7 +359,7 @@ impl Core {
             }
             self.facts.health.beat(self.index);
             self.handle(Event::Tick);
-            ticks += 1;
+            ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(LOOK_TICKS) {
                 journal_task::keep_short(&self);
                 self.state.borrow().clients.close_unfinished();

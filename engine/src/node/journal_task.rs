@@ -104,16 +104,22 @@ pub fn is_pressed(state: &State) -> bool {
     state.journal.segments().count() > SEGMENTS_PRESSED || state.is_short
 }
 
+/// While there was no room for a spare: has logs cut, and sees whether there is some. To be called now and then.
+pub fn look_for_room(state: &mut State, spares: &Sender<Spare>) {
+    if state.is_short {
+        state.storing.want_sync(Urgency::Now);
+        order_spares(state, spares, true);
+    }
+}
+
 /// Has the logs cut, or moved to the end, of those groups that keep the oldest segment. To be called now and then.
 pub fn keep_short(core: &Core) {
     let state = &mut *core.state.borrow_mut();
     let segments = state.journal.segments().count();
-    if segments > SEGMENTS_MAX || state.is_short {
+    if segments > SEGMENTS_MAX {
         state.storing.want_sync(Urgency::Now);
     }
-    if state.is_short {
-        order_spares(state, &core.spares, true);
-    }
+    look_for_room(state, &core.spares);
     if segments <= SEGMENTS_HELD {
         return;
     }
