@@ -168,6 +168,23 @@ fn a_snapshot_of_a_term_that_is_over_is_not_let_in() {
 }
 
 #[test]
+fn a_snapshot_that_waits_for_the_store_of_this_node_is_not_given_up() {
+    let (mut shard, mut effects, _, header) = granted(2);
+    let mut pass = |shard: &mut Shard, is_behind: bool| {
+        for _ in 0..1_000 {
+            if is_behind {
+                shard.handle(Event::SnapshotBytes { group: GROUP, bytes: 5 }, &mut effects);
+            }
+            shard.handle(Event::Tick, &mut effects);
+            synced(shard, &mut effects);
+        }
+        shard.admits_snapshot(&header)
+    };
+    assert!(pass(&mut shard, true));
+    assert!(!pass(&mut shard, false), "its sender is gone");
+}
+
+#[test]
 fn a_snapshot_of_what_no_log_can_have_is_not_let_in() {
     let (shard, _, _, header) = granted(2);
     let later = LogId { term: Term(2), index: Index(90) };

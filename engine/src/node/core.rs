@@ -358,6 +358,7 @@ impl Core {
                 self.state.borrow_mut().clients.counters.stalls += 1;
             }
             self.facts.health.beat(self.index);
+            self.tick_snapshot();
             self.handle(Event::Tick);
             ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(LOOK_TICKS) {

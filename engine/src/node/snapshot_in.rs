@@ -27,6 +27,8 @@ pub struct Receiving {
     incoming: Incoming,
     /// Chunks the store has written.
     written: u64,
+    /// Nothing more is to come: the store is at it.
+    whole: bool,
     socket: Socket,
 }
 
@@ -35,9 +37,16 @@ impl Receiving {
         self.incoming.header.id == id
     }
 
+    /// Whether it is this node that is waited for.
+    fn is_behind(&self) -> bool {
+        self.whole || self.incoming.next() > self.written
+    }
+
     fn answer(&self, answer: Answer) {
-        answer.write(&mut self.socket.out(), self.incoming.header.group.0);
-        self.socket.flush();
+        if !self.socket.is_closed() {
+            answer.write(&mut self.socket.out(), self.incoming.header.group.0);
+            self.socket.flush();
+        }
     }
 }
 
@@ -99,21 +108,24 @@ impl Core {
             membership: begin.membership.to_vec(),
         };
         let state = &mut *self.state.borrow_mut();
-        if header.from.node() != node || !state.shard.admits_snapshot(&header) {
+        // One that has come as a whole is admitted no more, and its sender may lose the connection while the store is at it.
+        let goes_on = state.receiving.as_ref().is_some_and(|receiving| receiving.incoming.header == header);
+        if header.from.node() != node || !goes_on && !state.shard.admits_snapshot(&header) {
             Answer::Refused.write(&mut socket.out(), group.0);
             socket.flush();
             return None;
         }
         let id = header.id;
         match &mut state.receiving {
-            Some(receiving) if receiving.incoming.header == header => {
+            Some(receiving) if goes_on => {
                 std::mem::replace(&mut receiving.socket, socket.clone()).close();
             }
             receiving => {
                 if let Some(former) = receiving.take() {
                     former.socket.close();
                 }
-                *receiving = Some(Receiving { incoming: Incoming::new(header), written: 0, socket: socket.clone() });
+                let (incoming, socket) = (Incoming::new(header), socket.clone());
+                *receiving = Some(Receiving { incoming, written: 0, whole: false, socket });
             }
         }
         let receiving = state.receiving.as_ref().expect("it was just put there");
@@ -148,15 +160,28 @@ impl Core {
     fn snapshot_ends(&self, id: u64, body: &[u8]) -> bool {
         let Ok(snapshot::End { chunks, digest }) = snapshot::end(body) else { return false };
         let header = {
-            let state = self.state.borrow();
-            let receiving = state.receiving.as_ref().filter(|receiving| receiving.is(id));
+            let mut state = self.state.borrow_mut();
+            let receiving = state.receiving.as_mut().filter(|receiving| receiving.is(id));
             match receiving.filter(|receiving| receiving.incoming.next() == chunks) {
-                Some(receiving) => receiving.incoming.header.clone(),
+                Some(receiving) => {
+                    receiving.whole = true;
+                    receiving.incoming.header.clone()
+                }
                 None => return false,
             }
         };
         self.handle(Event::SnapshotWhole { header, end: End { chunks, digest } });
         true
+    }
+
+    /// Once a tick: while the store of this node is what keeps a snapshot waiting, neither side takes the other for silent.
+    pub(super) fn tick_snapshot(&self) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(receiving) = state.receiving.as_ref().filter(|receiving| receiving.is_behind()) {
+            receiving.answer(Answer::Written(receiving.written));
+            let (group, bytes) = (receiving.incoming.header.group, receiving.incoming.bytes());
+            state.shard.handle(Event::SnapshotBytes { group, bytes }, &mut state.effects);
+        }
     }
 
     pub(super) fn snapshot_written(&self, id: u64, chunk: u64) {

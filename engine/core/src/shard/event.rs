@@ -133,7 +133,7 @@ pub enum Event<'a> {
         /// Whether it was installed.
         ok: bool,
     },
-    /// Bytes of the snapshot that was let in have come.
+    /// Bytes of the snapshot that was let in have come, or would if the store of this node did not take so long.
     SnapshotBytes {
         /// The group.
         group: GroupId,
