@@ -15,6 +15,7 @@ use engine_core::shard::Event;
 use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
 use net::receive::RecvBuffer;
 use net::{exchange, frame, peer};
+use raft::entry::Entry;
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use std::collections::BTreeMap;
@@ -50,6 +51,19 @@ struct Link {
     words: Vec<Word>,
     urgent: Vec<(GroupId, Message)>,
     bulk: Vec<(GroupId, Message)>,
+    /// Bytes of the entries in `bulk`.
+    bulk_bytes: usize,
+}
+
+impl Link {
+    /// Takes a message of this turn along, unless it brings entries and more than `queued_bytes_max` bytes wait already.
+    fn add(&mut self, group: GroupId, message: Message, queued: usize, queued_bytes_max: usize) {
+        let Body::Append { entries, .. } = &message.body else { return self.urgent.push((group, message)) };
+        if queued + self.bulk_bytes <= queued_bytes_max {
+            self.bulk_bytes += entries.iter().map(Entry::bytes).sum::<usize>();
+            self.bulk.push((group, message));
+        }
+    }
 }
 
 impl Peers {
@@ -84,11 +98,8 @@ impl Peers {
             let Some(shards) = self.shards.get(usize::from(node)) else { continue };
             let Some(link) = self.links.get_mut(&(node, core_of(group, *shards))) else { continue };
             let Some(socket) = &link.socket else { continue };
-            match &message.body {
-                Body::Append { .. } if socket.queued() > self.queued_bytes_max => {}
-                Body::Append { .. } => link.bulk.push((group, message)),
-                _ => link.urgent.push((group, message)),
-            }
+            let queued = socket.queued();
+            link.add(group, message, queued, self.queued_bytes_max);
         }
         for link in self.links.values_mut() {
             if link.words.is_empty() && link.urgent.is_empty() && link.bulk.is_empty() {
@@ -109,6 +120,7 @@ impl Peers {
             link.words.clear();
             link.urgent.clear();
             link.bulk.clear();
+            link.bulk_bytes = 0;
         }
     }
 
@@ -332,4 +344,34 @@ fn take_batch(core: &Core, node: u16, body: &[u8], told: &mut bool) -> bool {
 fn entries_too_large(body: &Body, bytes_max: u64) -> Option<u64> {
     let Body::Append { entries, .. } = body else { return None };
     entries.iter().map(|entry| entry.payload.len() as u64).find(|bytes| *bytes > bytes_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::entry::{EntryKind, LogId};
+    use raft::ids::{Index, ReplicaId, Term};
+
+    const MIB: usize = 1 << 20;
+
+    fn append(bytes: usize) -> Message {
+        let payload = vec![0; bytes].into();
+        let entry = Entry { term: Term(1), index: Index(2), kind: EntryKind::Command, payload };
+        let body = Body::Append { prev: LogId::default(), commit: Index(1), entries: vec![entry] };
+        Message { from: ReplicaId(1), to: ReplicaId(2), term: Term(1), body }
+    }
+
+    #[test]
+    fn one_turn_brings_a_peer_no_more_entries_than_may_wait_for_it() {
+        let mut link = Link::default();
+        (0..17).for_each(|group| link.add(GroupId(group), append(8 * MIB), 0, 64 * MIB));
+        assert_eq!(link.bulk.len(), 8, "the eighth begins below the limit");
+        link.add(GroupId(17), append(0), 0, 64 * MIB);
+        assert_eq!(link.bulk.len(), 8);
+        link.add(GroupId(17), Message { body: Body::PreVote { last: LogId::default() }, ..append(0) }, 0, 64 * MIB);
+        assert_eq!(link.urgent.len(), 1, "what is no entry is never dropped");
+        let mut link = Link::default();
+        link.add(GroupId(0), append(1), 64 * MIB + 1, 64 * MIB);
+        assert!(link.bulk.is_empty(), "as much waits from former turns");
+    }
 }
