@@ -3,7 +3,7 @@
 //! Bytes are received into [`RecvBuffer::spare`], frames are taken from the front. What is left of a cut-off
 //! frame moves to the front when room runs out; the buffer grows only as bytes really arrive (doubling), never to
 //! an announced length, and never beyond one frame of the largest size. It starts small and doubles up to its initial
-//! size as long as receives fill it; what it grew beyond that for a large frame it gives back once it is empty.
+//! size as long as receives fill it; what it grew beyond that for a large frame it gives back once that is taken and no other is half there.
 
 use crate::frame::{self, FrameError, HEADER_BYTES, Header, Parsed};
 
@@ -124,6 +124,11 @@ impl RecvBuffer {
         self.start == self.end
     }
 
+    /// How long the frame that is half there will be, as far as is known: a header at least.
+    pub fn awaited(&self) -> usize {
+        self.needed
+    }
+
     /// Bytes of memory held, for the account of a connection's memory.
     pub fn capacity(&self) -> usize {
         self.bytes.len()
@@ -137,16 +142,23 @@ impl RecvBuffer {
         }
     }
 
-    /// Nothing to take: an empty buffer starts from its front again, and one that grew gives its memory back.
+    /// Nothing to take: an empty buffer starts from its front again, and one that grew gives its memory back, also if what it holds
+    /// is the beginning of a small frame.
     fn rest(&mut self) {
+        let grew = self.bytes.len() > self.initial;
         if self.start == self.end {
             let was_full = self.end == self.bytes.len();
             (self.start, self.end) = (0, 0);
-            if self.bytes.len() > self.initial {
+            if grew {
                 self.bytes = Vec::new();
             } else if was_full {
                 self.grow();
             }
+        } else if grew && self.needed <= self.initial {
+            let held = self.start..self.end;
+            let mut bytes = vec![0; self.initial];
+            bytes[..held.len()].copy_from_slice(&self.bytes[held.clone()]);
+            (self.start, self.end, self.bytes) = (0, held.len(), bytes);
         }
     }
 }

@@ -123,6 +123,28 @@ fn largest_frame_passes_a_buffer_which_then_gives_its_memory_back() {
 }
 
 #[test]
+fn a_buffer_that_grew_gives_its_memory_back_although_a_small_frame_has_begun() {
+    let mut stream = one_frame(&vec![1; 300 << 10]);
+    let small = one_frame(b"small");
+    stream.extend_from_slice(&small[..small.len() - 1]);
+    let mut recv = RecvBuffer::new(64 << 10, BODY_BYTES_MAX);
+    let mut left = &stream[..];
+    while !left.is_empty() {
+        let spare = recv.spare();
+        let count = spare.len().min(left.len());
+        spare[..count].copy_from_slice(&left[..count]);
+        recv.filled(count);
+        left = &left[count..];
+        while recv.next_frame().expect("frames").is_some() {}
+        let grew = recv.capacity() > 64 << 10;
+        assert!(!grew || recv.awaited() > 64 << 10, "{} bytes for {}", recv.capacity(), recv.awaited());
+    }
+    recv.spare()[0] = small[small.len() - 1];
+    recv.filled(1);
+    assert_eq!(recv.next_frame().unwrap().unwrap().body, b"small");
+}
+
+#[test]
 fn unknown_kind_is_a_frame_all_the_same() {
     let mut out = one_frame(b"x");
     out[8] = 99;

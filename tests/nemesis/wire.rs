@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use net::frame::{BODY_BYTES_MAX, Kind};
 use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
 use net::receive::RecvBuffer;
-use net::request::{ReadRequest, write_read};
+use net::request::{ReadRequest, ScanRequest, write_read, write_scan};
 use net::response::Response;
 
 /// How long a node may take to accept and to answer the hello.
@@ -56,6 +56,15 @@ impl Wire {
         self.last += 1;
         let mut frame = Vec::new();
         write_read(&mut frame, group, self.last, &ReadRequest { key, stale });
+        self.stream.write_all(&frame)?;
+        Ok(self.last)
+    }
+
+    /// Sends a scan of a whole group; gives the id that its answer will bear.
+    pub fn send_scan(&mut self, group: u32, limit: u32) -> std::io::Result<u64> {
+        self.last += 1;
+        let mut frame = Vec::new();
+        write_scan(&mut frame, group, self.last, &ScanRequest { start: b"", end: None, limit, stale: true });
         self.stream.write_all(&frame)?;
         Ok(self.last)
     }

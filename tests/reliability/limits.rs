@@ -14,7 +14,7 @@ use crate::nemesis::cluster::{Cluster, Options};
 use crate::nemesis::stage::skip;
 use crate::nemesis::wire::Wire;
 use crate::writer::Writer;
-use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat};
+use crate::{PATIENCE, assert_replicas_agree, on_cluster, repeat, settings};
 
 /// A frame must be whole after so long, and so much more for a slow machine.
 const FRAME_PATIENCE: Duration = Duration::from_secs(10 + 5);
@@ -104,6 +104,56 @@ fn a_frame_that_is_too_long_is_refused_before_anything_is_allocated() {
         let grown = memory(&cluster, 0).saturating_sub(before);
         assert!(grown < 32 << 20, "the node grew by {grown} bytes");
         cluster.client(PATIENCE).put_blind(b"beside long frames", b"v").expect("others are served");
+    });
+}
+
+#[test]
+fn a_core_waits_for_no_more_of_large_frames_than_it_has_room_for() {
+    const LARGE: usize = 3 << 20;
+    let with = settings(&["limits.core_inflight_bytes=4MiB", "limits.connection_inflight_bytes=4MiB"]);
+    on_cluster("large-frames", with, |_, cluster| {
+        let connect = || Wire::connect(&cluster.nodes[0].address).expect("a connection").0;
+        let (mut half, mut whole, mut small) = (connect(), connect(), connect());
+        let mut ping = |wire: &mut Wire| {
+            let mut frame = Vec::new();
+            net::frame::write(&mut frame, Kind::Ping, 0, 1, &[]);
+            wire.stream.write_all(&frame).expect("a ping");
+            wire.receive(PATIENCE).expect("a connection").expect("an answer");
+        };
+        let mut frame = Vec::new();
+        net::frame::write(&mut frame, Kind::Ping, 0, 7, &vec![0; LARGE]);
+        half.stream.write_all(&frame[..LARGE / 2]).expect("half a frame");
+        // By then the node has come to it, as it comes to what other connections say.
+        ping(&mut small);
+        ping(&mut small);
+        let mut stream = whole.stream.try_clone().expect("the same socket");
+        let sending = std::thread::spawn(move || stream.write_all(&frame));
+        assert_eq!(whole.receive(Duration::from_secs(1)).expect("a connection"), None, "there is room for one of them");
+        ping(&mut small);
+        drop(half);
+        let answered = whole.receive(PATIENCE).expect("a connection").expect("an answer");
+        assert_eq!(answered, (7, Response::Done));
+        sending.join().expect("a thread").expect("the whole frame");
+    });
+}
+
+#[test]
+fn more_scans_than_a_connection_may_have_under_way_are_answered_all_the_same() {
+    const SCANS: u64 = 1_000;
+    on_cluster("many-scans", Options::default(), |_, cluster| {
+        let mut client = cluster.client(PATIENCE);
+        client.put_blind(b"key", b"v").expect("a write");
+        let group = client.map().expect("a map").ring().group_of(b"key").0;
+        let mut wire = Wire::connect(&cluster.nodes[0].address).expect("a connection").0;
+        let last = (0..SCANS).map(|_| wire.send_scan(group, 10).expect("a request")).last();
+        let answered: Vec<u64> = (0..SCANS)
+            .map(|_| {
+                let (id, response) = wire.receive(PATIENCE).expect("a connection").expect("an answer");
+                assert!(matches!(response, Response::Page { .. }), "{response:?}");
+                id
+            })
+            .collect();
+        assert_eq!(answered.iter().max().copied(), last);
     });
 }
 

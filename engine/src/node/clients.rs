@@ -5,26 +5,24 @@
 //! is not read from until that changes, and what it has asked before is answered in short (`owed`); when all of a core's
 //! clients together have too much in flight, requests are refused as busy.
 
+use super::client::Client;
 use super::core::Core;
 use super::counters::{self, Counters};
-use super::held::Held;
-use super::in_flight::InFlight;
+use super::large_frames::LargeFrames;
 use super::mesh::{Mesh, ToCore};
-use super::owed::{self, Owed, Share};
+use super::owed::{self, Owed};
 use super::runtime;
 use super::runtime::socket::{Reader, Socket};
 use super::store_threads::Read;
 use super::{peers, signals, snapshot_in};
 use engine_core::placement::cores::core_of;
-use engine_core::placement::map::ClusterMap;
-use engine_core::shard::{Answer, Event, Query, Refused, Ticket};
+use engine_core::shard::{Event, Query, Ticket};
 use net::frame::{self, Kind};
 use net::hello::{Hello, HelloRefusal, HelloReply, Role};
 use net::receive::RecvBuffer;
 use net::request;
 use net::response::{Refusal, Response};
 use raft::ids::GroupId;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -63,55 +61,18 @@ pub struct Clients {
     /// Bytes of all requests of this core's clients in flight.
     inflight_bytes: usize,
     owed: Owed,
+    large_frames: LargeFrames,
     /// What the core counts.
     pub(super) counters: Counters,
     /// The core's clock when this turn began, in microseconds.
     pub(super) now: u64,
 }
 
-#[derive(Debug)]
-struct Client {
-    socket: Socket,
-    in_flight: InFlight,
-    touched: Cell<bool>,
-    held: Held,
-    owed: Share,
-    /// Its reader waits for room.
-    starved: Cell<bool>,
-    /// Since when a frame has been half there.
-    half_since: Cell<Option<Instant>>,
-    forward: bool,
-    local: bool,
-    /// Bytes of requests in flight, and of answers that wait for it, before its requests are read no further.
-    bytes_max: usize,
-}
-
-impl Client {
-    /// Whether another request may be read: little enough is in flight, and the client reads its answers.
-    fn has_room(&self) -> bool {
-        self.in_flight.has_room(self.bytes_max) && self.socket.queued() < self.bytes_max
-    }
-
-    /// Bytes of answers that wait for it; none will be sent when the connection is over.
-    fn is_owed(&self) -> usize {
-        if self.socket.is_closed() { 0 } else { self.socket.queued() }
-    }
-
-    /// Sends its answers.
-    fn send(&self) {
-        self.touched.set(false);
-        self.held.sent();
-        self.socket.flush();
-        if self.starved.get() {
-            self.socket.room().ring();
-        }
-    }
-}
-
 impl Clients {
-    /// None yet; at most `owed_bytes_max` bytes of answers wait for them, about.
-    pub fn new(owed_bytes_max: usize) -> Clients {
-        Clients { owed: Owed::new(owed_bytes_max), ..Clients::default() }
+    /// None yet; at most `bytes_max` bytes of answers wait for them, about, and as many of large frames are half there.
+    pub fn new(bytes_max: usize) -> Clients {
+        let (owed, large_frames) = (Owed::new(bytes_max), LargeFrames::new(bytes_max));
+        Clients { owed, large_frames, ..Clients::default() }
     }
 
     /// Requests forwarded to other cores since the start.
@@ -205,10 +166,11 @@ impl Clients {
         }
     }
 
-    /// Ends the connections that have been in the middle of a frame for too long: whoever sends a byte now and then
-    /// would hold its buffer and its place for ever.
-    pub fn close_unfinished(&self) {
+    /// Now and then: ends the connections that have been in the middle of a frame for too long, as whoever sends a byte now and then
+    /// would hold its buffer and its place for ever; those that were sent much give memory back.
+    pub fn look(&self) {
         for client in self.open.values() {
+            client.socket.rest();
             if client.half_since.get().is_some_and(|since| since.elapsed() > FRAME_PATIENCE) {
                 client.half_since.set(None);
                 tracing::debug!("a client has not finished a frame in {FRAME_PATIENCE:?}");
@@ -221,6 +183,18 @@ impl Clients {
     fn forget(&mut self, number: u64) {
         if let Some(client) = self.open.remove(&number) {
             self.owed.note(&client.owed, 0);
+            self.large_frames.leave(number);
+            self.end_large(&client);
+        }
+    }
+
+    /// A large frame is there, or will not come: others in the line have room for theirs.
+    fn end_large(&mut self, client: &Client) {
+        self.large_frames.give_back(client.large.take());
+        while let Some((number, bytes)) = self.large_frames.next() {
+            let next = self.open.get(&number).expect("who is gone has left the line");
+            next.large.set(bytes);
+            next.socket.room().ring();
         }
     }
 
@@ -236,24 +210,6 @@ impl Clients {
 fn owes_much(owed: &mut Owed, client: &Client, all: &BTreeMap<u64, Rc<Client>>, now: u64) -> bool {
     let shares = all.values().map(|client| (&client.owed, client.is_owed()));
     owed.is_too_much(client.is_owed(), client.bytes_max, now, shares)
-}
-
-/// An answer of the shard as the wire has it.
-pub fn response(answer: Answer, map: &ClusterMap) -> Response {
-    let refused = match answer {
-        Answer::Outcome(outcome) => return Response::Outcome(outcome),
-        Answer::Refused(refused) => refused,
-    };
-    Response::Refused(match refused {
-        Refused::NotLeader(leader) => Refusal::NotLeader { leader: leader.map(|leader| leader.node()) },
-        Refused::NotServing => Refusal::NotLeader { leader: None },
-        Refused::UnknownGroup | Refused::NotOwner => Refusal::NotOwner { epoch: map.epoch },
-        Refused::Busy => Refusal::Busy { retry_after_ms: RETRY_AFTER_MS },
-        Refused::DiskFull => Refusal::DiskFull,
-        Refused::BadCommand(why) => Refusal::BadRequest { why },
-        Refused::TooLarge(limit) => Refusal::TooLarge { limit },
-        Refused::OutcomeUnknown => Refusal::OutcomeUnknown,
-    })
 }
 
 impl Core {
@@ -300,18 +256,8 @@ impl Core {
         if let Err(error) = socket.notice_silence(SILENCE) {
             tracing::warn!(core = self.index, %error, "a client that is gone without a word will not be noticed");
         }
-        let client = Rc::new(Client {
-            socket,
-            in_flight: InFlight::default(),
-            touched: Cell::new(false),
-            held: Held::default(),
-            owed: Share::default(),
-            starved: Cell::new(false),
-            half_since: Cell::new(None),
-            forward: hello.forward,
-            local,
-            bytes_max: self.settings.limits.connection_inflight_bytes as usize,
-        });
+        let bytes_max = self.settings.limits.connection_inflight_bytes as usize;
+        let client = Rc::new(Client::new(socket, hello.forward, local, bytes_max));
         let number = {
             let clients = &mut self.state.borrow_mut().clients;
             clients.last_number += 1;
@@ -379,11 +325,37 @@ impl Core {
                     Err(error) => return tracing::debug!(core = self.index, %error, "a client's stream is broken"),
                 }
             }
+            if buffer.awaited() > RECEIVE_BYTES {
+                self.room_for_large(number, client, buffer.awaited()).await;
+            } else if client.large.get() > 0 {
+                self.state.borrow_mut().clients.end_large(client);
+            }
             if buffer.is_empty() {
                 client.half_since.set(None);
             } else if client.half_since.get().is_none() {
                 client.half_since.set(Some(Instant::now()));
             }
+        }
+    }
+
+    /// Returns when there is room for a frame of `bytes` bytes, which is half there, or the connection is over.
+    async fn room_for_large(&self, number: u64, client: &Client, bytes: usize) {
+        let has = client.large.get();
+        if has >= bytes {
+            return;
+        }
+        if self.state.borrow_mut().clients.large_frames.take(number, bytes - has) {
+            return client.large.set(bytes);
+        }
+        if has > 0 {
+            // Who waits must hold nothing that others wait for.
+            tracing::debug!(core = self.index, "no room for a client's frame, which is larger than the one before");
+            return client.socket.close();
+        }
+        // Waiting in line is not the client's fault.
+        client.half_since.set(None);
+        while client.large.get() == 0 && !client.socket.is_closed() {
+            client.socket.room().wait().await;
         }
     }
 

@@ -18,7 +18,7 @@ use super::snapshot_out::Sends;
 use super::status::Asked;
 use super::store_threads::Read;
 use super::storing::{Helpers, Storing, Urgency};
-use super::{NodeError, NodeFacts, held, journal_task, owed};
+use super::{NodeError, NodeFacts, answers, held, journal_task, owed};
 use crate::store::{Cached, Done, Store};
 use config::Settings;
 use engine_core::journal::{Journal, SegmentId};
@@ -34,7 +34,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the number of segments and at unfinished frames, in ticks of the Raft clock.
+/// Between two looks at the number of segments and at connections, in ticks of the Raft clock.
 const LOOK_TICKS: u32 = 10;
 
 /// A tick that comes later than this is counted as a stall of the core.
@@ -363,7 +363,7 @@ impl Core {
             ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(LOOK_TICKS) {
                 journal_task::keep_short(&self);
-                self.state.borrow().clients.close_unfinished();
+                self.state.borrow().clients.look();
             }
         }
     }
@@ -417,7 +417,7 @@ impl Core {
             }
         }
         for (ticket, answer) in effects.answers.drain(..) {
-            state.clients.answer(&self.mesh, ticket, &super::clients::response(answer, &self.map.borrow()));
+            state.clients.answer(&self.mesh, ticket, &answers::response(answer, &self.map.borrow()));
         }
         for (count, read) in effects.reads.drain(..).enumerate() {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {

@@ -4,7 +4,9 @@
 //! reading at [`run`], then `core.rs` for one turn of a core.
 
 mod admin;
+mod answers;
 mod asking;
+mod client;
 mod clients;
 mod core;
 mod counters;
@@ -20,6 +22,7 @@ mod journal_disk;
 mod journal_files;
 mod journal_past;
 mod journal_task;
+mod large_frames;
 mod last_words;
 mod lobby;
 mod mesh;

@@ -15,6 +15,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+/// What a connection that has nothing to send keeps for what it sends next.
+const REST_BYTES_MAX: usize = 64 << 10;
+
 /// The writing half, shared by all who answer on this connection.
 #[derive(Clone, Debug)]
 pub struct Socket {
@@ -93,6 +96,14 @@ impl Socket {
     /// How many bytes wait to be sent.
     pub fn queued(&self) -> usize {
         self.shared.out.borrow().len() + self.shared.taken.get()
+    }
+
+    /// Gives back the memory of a long answer that is sent. Not after each: who gets one after the other would have it made anew each time.
+    pub fn rest(&self) {
+        let mut out = self.shared.out.borrow_mut();
+        if out.is_empty() && out.capacity() > REST_BYTES_MAX {
+            *out = Vec::new();
+        }
     }
 
     /// Rung whenever fewer bytes may wait than before, and when the connection is over.
