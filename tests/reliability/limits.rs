@@ -114,7 +114,7 @@ fn a_core_waits_for_no_more_of_large_frames_than_it_has_room_for() {
     on_cluster("large-frames", with, |_, cluster| {
         let connect = || Wire::connect(&cluster.nodes[0].address).expect("a connection").0;
         let (mut half, mut whole, mut small) = (connect(), connect(), connect());
-        let mut ping = |wire: &mut Wire| {
+        let ping = |wire: &mut Wire| {
             let mut frame = Vec::new();
             net::frame::write(&mut frame, Kind::Ping, 0, 1, &[]);
             wire.stream.write_all(&frame).expect("a ping");
@@ -159,8 +159,18 @@ fn more_scans_than_a_connection_may_have_under_way_are_answered_all_the_same() {
 
 #[test]
 fn who_reads_its_answers_late_is_read_from_again() {
+    late_readers("late-readers", Options::default());
+}
+
+#[test]
+fn who_reads_late_on_a_core_that_owes_too_much_is_read_from_again() {
+    let with = ["limits.core_inflight_bytes=4MiB", "limits.connection_inflight_bytes=4MiB"];
+    late_readers("late-readers-owed", settings(&with));
+}
+
+fn late_readers(name: &str, with: Options) {
     const VALUE_BYTES: usize = 512 << 10;
-    on_cluster("late-readers", Options::default(), |_, cluster| {
+    on_cluster(name, with, |_, cluster| {
         let key = b"large";
         let mut client = cluster.client(PATIENCE);
         client.put_blind(key, &vec![7; VALUE_BYTES]).expect("a write");

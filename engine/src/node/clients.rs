@@ -115,6 +115,11 @@ impl Clients {
         }
     }
 
+    /// Whether a client gets short answers only.
+    fn owes_too_much(&mut self, client: &Client) -> bool {
+        owes_much(&mut self.owed, client, &self.open, self.now)
+    }
+
     /// Queues a response frame that another core has made.
     pub fn reply(&mut self, ticket: Ticket, frame: &[u8]) {
         let short = if self.awaits(ticket) { None } else { owed::short_frame(frame) };
@@ -290,7 +295,7 @@ impl Core {
             }
             let now = self.now();
             loop {
-                while !client.has_room() && !client.socket.is_closed() {
+                while !self.has_room(client) && !client.socket.is_closed() {
                     // What is missing of a frame may wait in the kernel: that is not the client's fault.
                     client.half_since.set(None);
                     client.starved.set(true);
@@ -336,6 +341,13 @@ impl Core {
                 client.half_since.set(Some(Instant::now()));
             }
         }
+    }
+
+    /// Whether another request may be read: of a client that is owed a little, also while the core owes all together too much. Each send to
+    /// it rings its bell, so it is seen when it has read what it is owed.
+    fn has_room(&self, client: &Client) -> bool {
+        client.has_room()
+            && (client.is_owed() < owed::LITTLE_BYTES || !self.state.borrow_mut().clients.owes_too_much(client))
     }
 
     /// Returns when there is room for a frame of `bytes` bytes, which is half there, or the connection is over.

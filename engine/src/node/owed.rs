@@ -2,7 +2,8 @@
 //!
 //! An answer is as long as the value it brings, whatever its request took, and a client may have thousands of requests in
 //! flight. A client that is owed much, or a little on a core that owes all of them together too much, gets short answers until
-//! it has read some: a read is refused as busy, and a write is answered without what was there before it. Whoever reads what it
+//! it has read some: a read is refused as busy, and a write is answered without what was there before it. As answers that are
+//! short add up, too, it is not read from while the core owes too much. Whoever reads what it
 //! is sent is served whatever the others do.
 
 use super::clients::RETRY_AFTER_MS;
@@ -14,7 +15,7 @@ use std::cell::Cell;
 const CLIENT_FACTOR: usize = 4;
 
 /// Whoever is owed less than this reads its answers.
-const LITTLE_BYTES: usize = 64 << 10;
+pub const LITTLE_BYTES: usize = 64 << 10;
 
 /// What a core owes.
 #[derive(Debug, Default)]
