@@ -223,7 +223,10 @@ impl Core {
         }
         while !self.is_stopping() {
             self.turn_bell.wait().await;
-            self.turn();
+            if self.turn() {
+                // The bell is rung already: ticks and sockets come first.
+                runtime::breathe().await;
+            }
         }
         // Everything that was promised is durable, and what was applied up to here goes into the store, before the journal's task
         // ends; then the store closes. What is applied meanwhile is in the journal.
@@ -231,7 +234,9 @@ impl Core {
         let mut looked = Instant::now();
         while !self.state.borrow().is_ended() {
             self.turn_bell.wait_for(Duration::from_millis(10)).await;
-            self.turn();
+            if self.turn() {
+                runtime::breathe().await;
+            }
             // Nothing ticks any more, and what is to be made durable may wait for room.
             if looked.elapsed() > self.facts.tick * LOOK_TICKS {
                 journal_task::look_for_room(&mut self.state.borrow_mut(), &self.spares);
@@ -381,8 +386,8 @@ impl Core {
         self.turn_bell.ring();
     }
 
-    /// Ends a turn and carries its effects out.
-    fn turn(self: &Rc<Self>) {
+    /// Ends a turn and carries its effects out; whether it leaves something to the next.
+    fn turn(self: &Rc<Self>) -> bool {
         let state = &mut *self.state.borrow_mut();
         let began = self.now();
         state.clients.now = began;
@@ -405,11 +410,13 @@ impl Core {
             state.unpersisted.push_back((effects.persist_number, batch));
             self.journal_bell.ring();
         }
+        let mut goes_on = false;
         if !effects.apply.is_empty() {
             let runs = std::mem::take(&mut effects.apply);
             let done = state.storing.apply(runs, began);
             // What it frees answers in this turn, what it lets go on comes with the next.
-            if !done.is_empty() {
+            goes_on = !done.is_empty();
+            if goes_on {
                 self.turn_bell.ring();
             }
             for (run, bytes) in done {
@@ -473,6 +480,7 @@ impl Core {
             self.end_waiting();
         }
         state.clients.counters.turns.record(self.now() - began);
+        goes_on
     }
 
     /// Sees to it that answers which wait leave in time, also if no turn follows.
