@@ -18,7 +18,7 @@ use super::snapshot_out::Sends;
 use super::status::Asked;
 use super::store_threads::Read;
 use super::storing::{Helpers, Storing, Urgency};
-use super::{NodeError, NodeFacts, answers, held, journal_task, owed};
+use super::{NodeError, NodeFacts, answers, held, journal_task, owed, pace};
 use crate::store::{Cached, Done, Store};
 use config::Settings;
 use engine_core::journal::{Journal, SegmentId};
@@ -33,12 +33,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Between two looks at the number of segments and at connections, in ticks of the Raft clock.
-const LOOK_TICKS: u32 = 10;
-
-/// A tick that comes later than this is counted as a stall of the core.
-const STALL: Duration = Duration::from_millis(100);
 
 /// Reads answered from the block cache in one turn before the sockets are looked at again.
 const FLUSH_EVERY: usize = 512;
@@ -91,7 +85,7 @@ pub struct Core {
     pub(super) written: Slot<Vec<u8>>,
     /// A task is about to send what waits.
     answers_wait: Cell<bool>,
-    stopping: Cell<bool>,
+    pub(super) stopping: Cell<bool>,
     /// There will be no further turn.
     done: Cell<bool>,
     started: Instant,
@@ -238,7 +232,7 @@ impl Core {
                 runtime::breathe().await;
             }
             // Nothing ticks any more, and what is to be made durable may wait for room.
-            if looked.elapsed() > self.facts.tick * LOOK_TICKS {
+            if looked.elapsed() > self.facts.tick * pace::LOOK_TICKS {
                 journal_task::look_for_room(&mut self.state.borrow_mut(), &self.spares);
                 looked = Instant::now();
             }
@@ -351,39 +345,6 @@ impl Core {
                 runtime::spawn(async move { core.drain().await });
             }
         }
-    }
-
-    async fn tick_loop(self: Rc<Self>) {
-        let tick = self.facts.tick;
-        let mut ticks: u32 = 0;
-        while !self.is_stopping() {
-            let due = Instant::now() + tick;
-            runtime::sleep(tick).await;
-            if due.elapsed() > STALL {
-                self.state.borrow_mut().clients.counters.stalls += 1;
-            }
-            self.facts.health.beat(self.index);
-            self.tick_snapshot();
-            self.handle(Event::Tick);
-            ticks = ticks.wrapping_add(1);
-            if ticks.is_multiple_of(LOOK_TICKS) {
-                journal_task::keep_short(&self);
-                self.state.borrow().clients.look();
-            }
-        }
-    }
-
-    async fn drain(self: Rc<Self>) {
-        let ticks_max = self.settings.node.drain_timeout.as_millis() / self.facts.tick.as_millis().max(1);
-        self.handle(Event::Drain);
-        for _ in 0..ticks_max {
-            if self.state.borrow().shard.to_hand_over() == 0 {
-                break;
-            }
-            runtime::sleep(self.facts.tick).await;
-        }
-        self.stopping.set(true);
-        self.turn_bell.ring();
     }
 
     /// Ends a turn and carries its effects out; whether it leaves something to the next.

@@ -28,6 +28,7 @@ mod lobby;
 mod mesh;
 mod metrics;
 mod owed;
+mod pace;
 mod peers;
 mod queue;
 mod recovery;

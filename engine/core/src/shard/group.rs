@@ -10,7 +10,7 @@ use crate::exchange::Question;
 use crate::state_machine::{AppliedRun, ApplyRun};
 use raft::Replica;
 use raft::entry::{Entry, LogId};
-use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::ids::{GroupId, Index, ReplicaId};
 use raft::message::Message;
 use raft::progress::{PeerState, PeerView};
 use raft::ready::Ready;
@@ -53,33 +53,6 @@ pub struct GroupStart {
     pub preferred: ReplicaId,
     /// It has just been created: no earlier process can have promised anything in its name.
     pub new: bool,
-}
-
-/// What is to be seen of a group from outside.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GroupView {
-    /// The group.
-    pub group: GroupId,
-    /// This replica.
-    pub replica: ReplicaId,
-    /// What it is now.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// The leader it knows.
-    pub leader: Option<ReplicaId>,
-    /// Its commit index.
-    pub commit: Index,
-    /// What its store has applied.
-    pub applied: Index,
-    /// The first index its log still holds.
-    pub first: Index,
-    /// The last index of its log.
-    pub last: Index,
-    /// What it may do.
-    pub serving: Serving,
-    /// Snapshots installed since the start.
-    pub snapshots_installed: u64,
 }
 
 #[derive(Debug)]
@@ -485,22 +458,6 @@ impl Group {
         if let Some(successor) = follow.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
             // One transfer at a time; a later tick asks again if this one gives up.
             let _ = self.replica.transfer_leadership(successor, &mut self.ready);
-        }
-    }
-
-    pub(super) fn view(&self) -> GroupView {
-        GroupView {
-            group: self.id,
-            replica: self.replica.id(),
-            role: self.replica.role(),
-            term: self.replica.term(),
-            leader: self.replica.leader(),
-            commit: self.replica.commit(),
-            applied: self.applied.index,
-            first: self.replica.log_start().index.next(),
-            last: self.replica.last().index,
-            serving: self.serving,
-            snapshots_installed: self.snapshots_installed,
         }
     }
 }

@@ -20,12 +20,14 @@ mod members;
 mod rounds;
 mod serve;
 mod snapshots;
+mod view;
 mod waiting;
 mod wake;
 
 pub use effects::{Answer, Effects, Refused};
 pub use event::{Event, Query, Ticket};
-pub use group::{GroupStart, GroupView, Serving};
+pub use group::{GroupStart, Serving};
+pub use view::GroupView;
 
 use crate::command::Limits;
 use crate::placement::map::ClusterMap;
