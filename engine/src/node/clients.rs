@@ -176,9 +176,10 @@ impl Clients {
     pub fn look(&self) {
         for client in self.open.values() {
             client.socket.rest();
-            if client.half_since.get().is_some_and(|since| since.elapsed() > FRAME_PATIENCE) {
+            let patience = if client.starved.get() { SILENCE } else { FRAME_PATIENCE };
+            if client.half_since.get().is_some_and(|since| since.elapsed() > patience) {
                 client.half_since.set(None);
-                tracing::debug!("a client has not finished a frame in {FRAME_PATIENCE:?}");
+                tracing::debug!("a client has not finished a frame in {patience:?}");
                 client.socket.close();
             }
         }
@@ -296,13 +297,16 @@ impl Core {
             let now = self.now();
             loop {
                 while !self.has_room(client) && !client.socket.is_closed() {
-                    // What is missing of a frame may wait in the kernel: that is not the client's fault.
-                    client.half_since.set(None);
-                    client.starved.set(true);
+                    if !client.starved.replace(true) {
+                        // What is missing of a frame may wait in the kernel: that is not the client's fault. But others may wait for its room.
+                        client.half_since.set((client.large.get() > 0).then(Instant::now));
+                    }
                     self.turn_bell.ring();
                     client.socket.room().wait().await;
                 }
-                client.starved.set(false);
+                if client.starved.replace(false) {
+                    client.half_since.set(None);
+                }
                 if client.socket.is_closed() {
                     return;
                 }
@@ -356,13 +360,16 @@ impl Core {
         if has >= bytes {
             return;
         }
-        if self.state.borrow_mut().clients.large_frames.take(number, bytes - has) {
-            return client.large.set(bytes);
-        }
         if has > 0 {
+            if self.state.borrow_mut().clients.large_frames.take_more(bytes - has) {
+                return client.large.set(bytes);
+            }
             // Who waits must hold nothing that others wait for.
             tracing::debug!(core = self.index, "no room for a client's frame, which is larger than the one before");
             return client.socket.close();
+        }
+        if self.state.borrow_mut().clients.large_frames.take(number, bytes) {
+            return client.large.set(bytes);
         }
         // Waiting in line is not the client's fault.
         client.half_since.set(None);

@@ -3,7 +3,7 @@
 //! A small frame fits the buffer that every connection has. A larger one has its buffer grow, and whoever sends half of it and stops
 //! holds that for as long as a frame may take. So room for the whole of it is taken before the buffer grows; who finds none waits in line,
 //! reading no further, with no more than the first buffer. Who has room is sure of it until its frame is there or its time
-//! is over, so the line moves on.
+//! is over, so the line moves on. Whose buffer has grown already, for the frame before, does not wait: its connection ends.
 
 use std::collections::VecDeque;
 
@@ -27,6 +27,15 @@ impl LargeFrames {
         match room {
             true => self.bytes += bytes,
             false => self.line.push_back((connection, bytes)),
+        }
+        room
+    }
+
+    /// Whether one that has room may have so many bytes more. It does not wait in line.
+    pub fn take_more(&mut self, bytes: usize) -> bool {
+        let room = self.line.is_empty() && self.fits(bytes);
+        if room {
+            self.bytes += bytes;
         }
         room
     }
@@ -78,6 +87,15 @@ mod tests {
         assert!(!frames.take(2, 300));
         frames.give_back(400);
         assert_eq!(frames.next(), Some((2, 300)));
+    }
+
+    #[test]
+    fn who_has_room_gets_more_or_not_and_never_waits() {
+        let mut frames = LargeFrames::new(100);
+        assert!(frames.take(1, 50) && frames.take_more(30) && !frames.take_more(30));
+        frames.give_back(80);
+        assert_eq!(frames.next(), None);
+        assert!(frames.take(2, 100), "nothing is left behind");
     }
 
     #[test]

@@ -163,10 +163,9 @@ fn broken(core: u16, group: GroupId, id: u64, why: &dyn std::fmt::Display) -> To
 
 /// Ends the process: the store failed.
 pub fn fail(core: u16, store: &Store, error: &StoreError) -> ! {
-    last_words::stop(|| {
-        set_aside::mark(store.path(), error);
-        tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything");
-    })
+    // Only for a store that is damaged: its disk answers, so there is time for it.
+    set_aside::mark(store.path(), error);
+    last_words::stop(|| tracing::error!(core, %error, "the store failed; stopping at once, the journal has everything"))
 }
 
 /// Starts a reader of core `core`. It ends when every sender is gone.

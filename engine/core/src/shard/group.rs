@@ -423,7 +423,7 @@ impl Group {
         self.waiting.applied(self.id, run, effects);
     }
 
-    /// The voters heard of lately on nodes that stay, if this replica leads.
+    /// The voters heard of lately on nodes that take leadership, if this replica leads.
     fn successors(&self, links: &Links) -> impl Iterator<Item = PeerView> {
         let fit = self.replica.peers().filter(|peer| peer.active && !peer.learner && !peer.hollow);
         fit.filter(|peer| links.may_lead(self.id, peer.id.node()))
