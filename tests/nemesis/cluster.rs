@@ -241,11 +241,12 @@ impl Cluster {
     /// The position of the node that leads the most groups.
     pub fn busiest_leader(&self) -> usize {
         let status = self.status();
-        let led = |position: &usize| {
-            let groups = status[*position].as_ref().map_or(&[][..], |node| &node.groups);
-            groups.iter().filter(|replica| replica.role == ROLE_LEADER).count()
-        };
-        (0..self.nodes.len()).max_by_key(led).expect("a node")
+        (0..self.nodes.len()).max_by_key(|position| status[*position].as_ref().map_or(0, led)).expect("a node")
+    }
+
+    /// How many groups a node leads, if it says so.
+    pub fn led(&self, position: usize) -> Option<usize> {
+        self.status()[position].as_ref().map(led)
     }
 
     /// The whole log of a node.
@@ -309,4 +310,8 @@ fn command(name: &str, address: &str, data: &str, list: &str, options: &Options,
 
 fn spawn(command: &[String], log: File) -> std::io::Result<Child> {
     Command::new(&command[0]).args(&command[1..]).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+}
+
+fn led(node: &NodeStatus) -> usize {
+    node.groups.iter().filter(|replica| replica.role == ROLE_LEADER).count()
 }

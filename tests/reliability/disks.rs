@@ -79,6 +79,29 @@ fn full_disks_refuse_writes_by_name_while_reads_go_on_and_recover_by_themselves(
     });
 }
 
+/// The others have room: what a node with a full disk leads goes to them, and comes back when it has room again.
+#[test]
+fn one_full_disk_stops_no_writes() {
+    on_cluster("disk-full-one", Options::default(), |_, cluster| {
+        for round in 1..=repeat(1, 10) {
+            cluster.wait_settled();
+            let writer = Writer::start(&cluster.endpoints());
+            writer.wait_for_more(200, PATIENCE);
+            let full = cluster.busiest_leader();
+            let filled = Instant::now();
+            cluster.nodes[full].disk.fill(LOW_WATER / 2);
+            eventually(PATIENCE, "its groups to be led by others", || (cluster.led(full)? == 0).then_some(()));
+            println!("round {round}: n{} leads nothing after {:.1?}", full + 1, filled.elapsed());
+            put_all(&mut cluster.client(PATIENCE), round);
+            writer.wait_for_more(200, PATIENCE);
+            cluster.nodes[full].disk.empty();
+            cluster.wait_settled();
+            writer.stop().assert_all_there(&cluster.endpoints());
+        }
+        assert_replicas_agree(&cluster);
+    });
+}
+
 /// A start makes a spare segment, which is larger than what is left: it must not take that, nor end because of it.
 #[test]
 fn a_node_starts_on_a_disk_without_room_for_a_segment_and_leaves_what_is_there() {

@@ -2,6 +2,7 @@
 
 use super::effects::{Answer, Effects, Refused, StoreRead};
 use super::event::{Query, Ticket};
+use super::group::Group;
 use super::waiting::Write;
 use super::{Serving, Shard};
 use crate::command::{self, CommandError};
@@ -27,7 +28,8 @@ impl Shard {
         if !command::keys(command).all(|key| self.ring.group_of(key) == id) {
             return Err(Refused::NotOwner);
         }
-        if self.disk_full {
+        // Who does not lead says who does: the disk there may have room.
+        if self.disk_full && self.groups.get(&id).is_some_and(Group::leads) {
             return Err(Refused::DiskFull);
         }
         let named = command.session();
