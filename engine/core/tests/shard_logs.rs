@@ -40,9 +40,54 @@ fn a_log_is_held_for_who_gets_a_snapshot_but_not_for_ever() {
     assert!(cluster.log_start(leader, GROUP) > granted, "there is an end to it");
 }
 
+#[test]
+fn the_next_snapshot_comes_in_as_soon_as_the_last_one_is_over() {
+    let mut cluster = Cluster::new(6);
+    cluster.run(ELECTION_TICKS);
+    let away = 2;
+    cluster.pause(away);
+    cluster.ticks_until_led_without(away);
+    let groups: Vec<GroupId> = (1..=6).map(GroupId).collect();
+    for group in &groups {
+        let leader = cluster.leader(*group);
+        grow_group(&mut cluster, leader, *group, SNAPSHOT_ENTRIES + 100);
+    }
+    cluster.run(3 * ELECTION_TICKS);
+    for group in &groups {
+        let leader = cluster.leader(*group);
+        let durable = vec![(*group, cluster.applied(leader, *group))];
+        cluster.tell(leader, Event::StoreSynced { durable, pressed: false });
+    }
+    cluster.resume(away);
+    cluster.forget();
+    let granted = |cluster: &Cluster| -> Vec<GroupId> {
+        let grant = |(from, _, message): &&(u16, GroupId, raft::message::Message)| {
+            *from == away && matches!(message.body, Body::SnapshotGrant { .. })
+        };
+        cluster.messages.iter().filter(grant).map(|(_, group, _)| *group).collect()
+    };
+    for _ in 0..20 * ELECTION_TICKS {
+        if !granted(&cluster).is_empty() {
+            break;
+        }
+        cluster.run(1);
+    }
+    // Whoever else has been offered one by now gets it without a tick in between.
+    let mut over = 0;
+    while let Some(group) = granted(&cluster).get(over).copied() {
+        over += 1;
+        cluster.tell(away, Event::SnapshotBroken { group });
+    }
+    assert!(over > 1, "{:?}", granted(&cluster));
+}
+
 fn grow(cluster: &mut Cluster, leader: u16, entries: u64) {
+    grow_group(cluster, leader, GROUP, entries);
+}
+
+fn grow_group(cluster: &mut Cluster, leader: u16, group: GroupId, entries: u64) {
     for _ in 0..entries {
-        cluster.write(leader, GROUP);
+        cluster.write(leader, group);
         cluster.settle();
         cluster.forget();
     }

@@ -43,7 +43,7 @@ use raft::ready::Ready;
 use raft::replica::Persisted;
 use rounds::Rounds;
 use snapshots::Slot;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
 /// when the shard was made.
@@ -121,6 +121,8 @@ pub struct Shard {
     map_asked: Option<(u64, u64)>,
     /// The snapshot that may come in.
     slot: Option<Slot>,
+    /// Grants that wait for the slot, and since which tick.
+    grants: BTreeMap<GroupId, (u64, Message)>,
     /// Groups whose incoming snapshot was given up.
     abandoned: Vec<GroupId>,
     /// Snapshots that need not be sent any more.
@@ -174,6 +176,7 @@ impl Shard {
             unsettled: BTreeSet::new(),
             map_asked: None,
             slot: None,
+            grants: BTreeMap::new(),
             abandoned: Vec::new(),
             called_off: Vec::new(),
             scratch: Ready::default(),
@@ -291,6 +294,8 @@ impl Shard {
             for message in ready.send.drain(..).filter_map(|message| rounds.take(id, message)) {
                 if Shard::lets_grant_go(slot, closed, id, &message, effects) {
                     effects.messages.push((id, message));
+                } else if !closed {
+                    self.grants.insert(id, (self.ticks, message));
                 }
             }
             if ready.must_persist() {
@@ -329,6 +334,9 @@ impl Shard {
             wake::note_sleep(&mut self.awake, group, id);
             self.scratch.commit = None;
             debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
+        }
+        if self.slot.is_none() && !self.grants.is_empty() {
+            self.let_next_grant_go(effects);
         }
         if !stuck {
             self.rounds.begin(self.ticks, u64::from(self.options.election_ticks), effects);

@@ -1,7 +1,7 @@
 //! Snapshots of this core's groups: which one may come in, what is done with it, and what is sent to whom.
 //!
 //! One at a time comes in, whatever its group: the *slot*. A replica's grant leaves only with the slot in its hand
-//! (rule 22). The rim carries the bytes; when all of them have come, the group stops feeding its store, the store switches,
+//! (rule 22), or waits for it a while. The rim carries the bytes; when all of them have come, the group stops feeding its store, the store switches,
 //! and the replica is told. A slot falls empty when its leader's term ends or nothing comes for long.
 //!
 //! What is sent is remembered per peer: the log is held back for it, and it is called off when the peer has caught up
@@ -74,6 +74,20 @@ impl Shard {
         let (from, term) = (message.to, message.term);
         *slot = Some(Slot { group, from, term, bytes: 0, quiet: 0, installing: false });
         true
+    }
+
+    /// The slot is empty: the first grant that waits for it leaves, if its leader still waits for it. Without this the slot would stay
+    /// empty until the next offer, which comes an election timeout after the last, and thousands of groups may wait.
+    pub(super) fn let_next_grant_go(&mut self, effects: &mut Effects) {
+        let closed = self.disk_full || !self.recovered;
+        while let Some((id, (since, message))) = self.grants.pop_first() {
+            let fresh = self.ticks - since < u64::from(self.options.election_ticks / 2).max(1);
+            let current = self.groups.get(&id).is_some_and(|group| group.replica.term() == message.term);
+            if fresh && current && Shard::lets_grant_go(&mut self.slot, closed, id, &message, effects) {
+                effects.messages.push((id, message));
+                return;
+            }
+        }
     }
 
     /// Once a tick: who sends is told that it goes on, and a slot that nobody fills is given up.
