@@ -6,12 +6,12 @@ mod lone;
 use engine_core::command::{self, ClientId, Command, Operation, Outcome, SessionRef};
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Shard, Ticket};
-use engine_core::snapshot::Header;
+use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::{AppliedRun, ApplyRun};
 use lone::{GROUP, shard, synced, tell};
 use raft::Membership;
 use raft::entry::{Entry, EntryKind, LogId};
-use raft::ids::{Index, ReplicaId, Term};
+use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body, Message};
 use raft::replica::Role;
 use std::rc::Rc;
@@ -115,6 +115,36 @@ fn a_full_disk_gives_up_the_snapshot_that_comes_in() {
     shard.finish(&mut effects);
     assert!(!shard.admits_snapshot(&header));
     assert_eq!(effects.snapshot_steps, [SnapshotStep::Abandon { group: GROUP }]);
+}
+
+#[test]
+fn a_grant_that_came_while_its_group_installed_a_snapshot_takes_no_slot() {
+    let (mut shard, others) = shard(0);
+    let mut effects = Effects::default();
+    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
+    let last = LogId { term: Term(1), index: Index(9) };
+    let offered = |shard: &mut Shard, effects: &mut Effects| {
+        tell(shard, effects, others[0], Term(1), Body::SnapshotOffer { last });
+        synced(shard, effects);
+        let is_grant = |(_, message): &(GroupId, Message)| matches!(message.body, Body::SnapshotGrant { .. });
+        effects.messages.drain(..).filter(is_grant).count()
+    };
+    assert_eq!(offered(&mut shard, &mut effects), 1);
+    let header = Header {
+        group: GROUP,
+        from: others[0],
+        to: ReplicaId::new(0, 0),
+        term: Term(1),
+        id: 1,
+        last,
+        membership: Membership::new(&[ReplicaId::new(0, 0), others[0], others[1]], &[]).unwrap().encode(),
+    };
+    let end = End { chunks: 0, digest: 0 };
+    shard.handle(Event::SnapshotWhole { header: header.clone(), end }, &mut effects);
+    assert_eq!(offered(&mut shard, &mut effects), 0, "the slot is taken");
+    shard.handle(Event::SnapshotInstalled { header }, &mut effects);
+    synced(&mut shard, &mut effects);
+    assert!(!effects.messages.iter().any(|(_, message)| matches!(message.body, Body::SnapshotGrant { .. })));
 }
 
 #[test]

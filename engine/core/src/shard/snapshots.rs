@@ -142,6 +142,8 @@ impl Shard {
     /// The store has switched, durably.
     pub(super) fn snapshot_installed(&mut self, header: &Header, effects: &mut Effects) {
         self.slot.take_if(|slot| slot.group == header.group);
+        // Granted while this one came in: nobody sends it any more, and the slot would wait for it in vain.
+        self.grants.remove(&header.group);
         if let Some(group) = self.stir(header.group)
             && !group.installed(header, effects)
         {
