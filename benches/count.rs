@@ -49,6 +49,7 @@ const PARTS: &[Part] = &[
     ("put-path-1", 1, |n| turns(Leader::new(4), move |it| it.turn(n))),
     ("put-path-16", 16, |n| turns(Leader::new(4), move |it| it.turn(n))),
     ("put-path-64", 64, |n| turns(Leader::new(4), move |it| it.turn(n))),
+    ("put-path-64-of-1000", 64, |n| turns(Leader::new(1_000), move |it| it.turn(n))),
     ("journal-1", 1, |n| turns(Appending::new(), move |it| it.batch(n))),
     ("journal-64", 64, |n| turns(Appending::new(), move |it| it.batch(n))),
     ("frame", 1, |_| turns(Wire::new(), |it| _ = it.put_and_answer())),
