@@ -108,7 +108,6 @@ impl Replica {
     fn append_membership(&mut self, membership: Membership, ready: &mut Ready) -> LogId {
         let id = self.append_own(EntryKind::Membership, membership.encode().into(), ready).id();
         self.adopt_membership(id.index, membership);
-        ready.role_changed |= !matches!(self.state, State::Leader(_));
         id
     }
 

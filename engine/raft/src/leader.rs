@@ -218,12 +218,19 @@ impl Replica {
     pub(crate) fn advance_commit(&mut self, ready: &mut Ready) {
         let (own, durable, before) = (self.options.id, self.log.durable(), self.log.commit());
         let State::Leader(leader) = &mut self.state else { return };
-        let matched = |id| match leader.peers.get(&id) {
-            Some(peer) => peer.matched.0,
-            None if id == own => durable.0,
-            None => 0,
+        let membership = self.memberships.current();
+        let index = if membership.is_this_and(leader.peers.len()) {
+            let matched = leader.peers.values().map(|peer| peer.matched.0);
+            quorum::majority_of(leader.peers.len() + 1, matched.chain([durable.0])).unwrap_or(0)
+        } else {
+            let matched = |id| match leader.peers.get(&id) {
+                Some(peer) => peer.matched.0,
+                None if id == own => durable.0,
+                None => 0,
+            };
+            quorum::reached_by_quorum(membership, &matched)
         };
-        let index = Index(quorum::reached_by_quorum(self.memberships.current(), &matched));
+        let index = Index(index);
         // Only entries of our own term commit by counting copies (paper section 5.4.2, rule 3): an older entry on
         // a majority can still be overwritten. The older ones are carried along.
         if index <= before || self.log.term_of(index) != Some(self.hard_state.term) {

@@ -72,6 +72,12 @@ impl Membership {
         Membership { voters: self.voters.clone(), outgoing: Vec::new(), learners: self.learners.clone() }
     }
 
+    /// Whether its members are the replica that asks and its `peers` peers, and all of them vote in one set. The usual case.
+    pub(crate) fn is_this_and(&self, peers: usize) -> bool {
+        // A replica that is no member has all members for its peers.
+        self.outgoing.is_empty() && self.voters.len() == peers + 1
+    }
+
     /// Whether two sets of voters must agree.
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()

@@ -19,7 +19,7 @@ pub enum VoteResult {
 
 /// The greatest number that a majority of every set of voters has reached, where `reached` tells how far each
 /// has come. 0 if there are no voters at all.
-pub fn reached_by_quorum(membership: &Membership, reached: &dyn Fn(ReplicaId) -> u64) -> u64 {
+pub fn reached_by_quorum(membership: &Membership, reached: &impl Fn(ReplicaId) -> u64) -> u64 {
     let incoming = reached_by_majority(&membership.voters, reached).unwrap_or(0);
     let outgoing = reached_by_majority(&membership.outgoing, reached).unwrap_or(u64::MAX);
     incoming.min(outgoing)
@@ -48,25 +48,34 @@ fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 
-fn reached_by_majority(voters: &[ReplicaId], reached: &dyn Fn(ReplicaId) -> u64) -> Option<u64> {
-    if voters.is_empty() {
+fn reached_by_majority(voters: &[ReplicaId], reached: &impl Fn(ReplicaId) -> u64) -> Option<u64> {
+    majority_of(voters.len(), voters.iter().map(|voter| reached(*voter)))
+}
+
+/// The greatest number that a majority of these `count` numbers has reached; `None` if there are none.
+pub(crate) fn majority_of(count: usize, numbers: impl Iterator<Item = u64>) -> Option<u64> {
+    if count == 0 {
         return None;
     }
     // Asked after every acknowledgement: groups have few voters, and those fit on the stack.
     let mut few = [0; 8];
     let mut many = Vec::new();
-    let all = match few.get_mut(..voters.len()) {
+    let sorted = match few.get_mut(..count) {
         Some(few) => few,
         None => {
-            many.resize(voters.len(), 0);
+            many.resize(count, 0);
             &mut many[..]
         }
     };
-    for (slot, voter) in all.iter_mut().zip(voters) {
-        *slot = reached(*voter);
+    for (place, number) in numbers.enumerate() {
+        let mut place = place;
+        while place > 0 && sorted[place - 1] > number {
+            sorted[place] = sorted[place - 1];
+            place -= 1;
+        }
+        sorted[place] = number;
     }
-    all.sort_unstable();
-    Some(all[voters.len() - majority(voters.len())])
+    Some(sorted[count - majority(count)])
 }
 
 /// An empty set has nothing against anybody.

@@ -74,7 +74,9 @@ impl Replica {
                     return;
                 }
                 peer.acknowledge(matched, now);
-                self.advance_commit(ready);
+                if matched > self.log.commit() {
+                    self.advance_commit(ready);
+                }
             }
             AppendReply::Rejected { prev, hint, last } => {
                 let asked = match peer.flow {

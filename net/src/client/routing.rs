@@ -4,7 +4,7 @@ use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::placement::ring::Ring;
 use raft::ids::GroupId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// One version of the map, made ready for lookups.
@@ -12,7 +12,8 @@ use std::rc::Rc;
 pub(super) struct Routing {
     pub(super) map: Rc<ClusterMap>,
     ring: Ring,
-    groups: BTreeMap<GroupId, Route>,
+    /// Looked up for every request: with thousands of groups a search tree is several lines of memory away.
+    groups: HashMap<GroupId, Route>,
     /// Cores that answers have named, by (node, group), where they differ from the rule.
     cores: BTreeMap<(u16, GroupId), u16>,
 }
@@ -27,7 +28,7 @@ impl Routing {
     /// The routes of `map`; of `before`, the leaders it had learned stay believed.
     pub(super) fn new(map: ClusterMap, before: Option<Routing>) -> Routing {
         let ring = map.ring();
-        let mut groups = BTreeMap::new();
+        let mut groups = HashMap::with_capacity(map.groups.len());
         for group in &map.groups {
             let replicas: Vec<u16> = group.replicas.iter().map(|replica| replica.node()).collect();
             let known = before.as_ref().and_then(|before| before.groups.get(&group.id)).map(|route| route.leader);

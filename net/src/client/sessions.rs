@@ -7,7 +7,7 @@
 use super::pending::Ticket;
 use engine_core::command::SessionRef;
 use raft::ids::{GroupId, Index};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 /// How a group's session stands.
 #[derive(Debug)]
@@ -23,16 +23,16 @@ pub(super) enum Standing {
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    standing: BTreeMap<GroupId, Standing>,
+    standing: HashMap<GroupId, Standing>,
     /// Sequences given out under a session, ascending, with whether the client still waits for the answer.
     /// Answered ones at the front are dropped, so it is about as long as the writes in flight.
-    outstanding: BTreeMap<SessionRef, VecDeque<(u64, bool)>>,
+    outstanding: HashMap<SessionRef, VecDeque<(u64, bool)>>,
     last_sequence: u64,
 }
 
 impl Sessions {
     pub(super) fn new() -> Sessions {
-        Sessions { standing: BTreeMap::new(), outstanding: BTreeMap::new(), last_sequence: 0 }
+        Sessions { standing: HashMap::new(), outstanding: HashMap::new(), last_sequence: 0 }
     }
 
     pub(super) fn standing(&mut self, group: GroupId) -> &mut Standing {

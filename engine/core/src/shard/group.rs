@@ -5,6 +5,7 @@ use super::effects::{Effects, Refused, Replay};
 use super::event::{Query, Ticket};
 use super::liveness::Links;
 use super::snapshots::Sending;
+use super::touched::Gathered;
 use super::waiting::{Waiting, Write};
 use crate::exchange::Question;
 use crate::state_machine::{AppliedRun, ApplyRun};
@@ -63,7 +64,10 @@ pub(super) struct Group {
     pub(super) preferred: ReplicaId,
     /// Who the map wants as voters, in order.
     pub(super) wanted: Vec<ReplicaId>,
-    pub(super) ready: Ready,
+    /// What is wanted since it was last looked at.
+    pub(super) gathered: Gathered,
+    /// It is among those that will be looked at when the turn ends.
+    pub(super) touched: bool,
     pub(super) waiting: Waiting,
     /// The highest index handed to the store.
     pub(super) handed: Index,
@@ -127,7 +131,8 @@ impl Group {
             serving: start.serving,
             preferred: start.preferred,
             wanted: Vec::new(),
-            ready: Ready::default(),
+            gathered: Gathered::default(),
+            touched: false,
             waiting: Waiting::default(),
             handed: applied_index,
             applied,
@@ -148,7 +153,7 @@ impl Group {
         };
         if fresh && start.preferred == start.replica && start.serving == Serving::Whole {
             // A new group need not wait for a timeout to find its leader: the pre-vote still asks.
-            group.replica.campaign(&mut group.ready);
+            group.replica.campaign(group.gathered.get());
         }
         group
     }
@@ -161,8 +166,8 @@ impl Group {
         self.replica.role() == Role::Leader
     }
 
-    pub(super) fn is_touched(&self) -> bool {
-        !self.ready.is_empty() || self.apply_due
+    pub(super) fn has_to_do(&self) -> bool {
+        !self.gathered.is_empty() || self.apply_due
     }
 
     pub(super) fn has_unapplied(&self) -> bool {
@@ -190,8 +195,8 @@ impl Group {
 
     /// It has fallen asleep: gives back the memory that only work needs. Thousands may sleep.
     pub(super) fn rest(&mut self) {
-        if self.ready.is_empty() {
-            self.ready = Ready::default();
+        if self.gathered.is_empty() {
+            self.gathered = Gathered::default();
         }
         self.waiting.rest();
         self.replica.rest();
@@ -258,26 +263,26 @@ impl Group {
     /// The tick number `tick`; `ask`: a hollow replica asks for a snapshot.
     pub(super) fn tick(&mut self, tick: u64, ask: bool) {
         if self.serving != Serving::Amnesiac {
-            self.replica.tick(&mut self.ready);
+            self.replica.tick(self.gathered.get());
             self.note_sleep(tick);
         }
         self.kept_ticks = if self.has_unapplied() { self.kept_ticks + 1 } else { 0 };
         // Once due, what is left is due until it has been handed over.
         self.apply_due = self.has_unapplied() && (self.apply_due || self.kept_ticks >= KEPT_TICKS);
         if ask && self.serving == Serving::Hollow && !self.installing {
-            self.replica.request_snapshot(&mut self.ready);
+            self.replica.request_snapshot(self.gathered.get());
         }
     }
 
     pub(super) fn step(&mut self, tick: u64, message: Message) {
         if self.serving != Serving::Amnesiac {
-            self.replica.step(message, &mut self.ready);
+            self.replica.step(message, self.gathered.get());
             self.note_sleep(tick);
         }
     }
 
     pub(super) fn write(&mut self, write: Write, command: &[u8]) -> Result<(), Refused> {
-        let id = self.replica.propose(command.into(), &mut self.ready).map_err(|error| match error {
+        let id = self.replica.propose(command.into(), self.gathered.get()).map_err(|error| match error {
             ProposeError::NotLeader { leader } => Refused::NotLeader(leader),
             ProposeError::Transferring => Refused::NotLeader(None),
             ProposeError::Busy { .. } => Refused::Busy,
@@ -288,18 +293,18 @@ impl Group {
 
     pub(super) fn read(&mut self, token: u64, ticket: Ticket, query: Query) -> Result<(), Refused> {
         let leader = self.replica.leader();
-        self.replica.read(token, &mut self.ready).map_err(|_| Refused::NotLeader(leader))?;
+        self.replica.read(token, self.gathered.get()).map_err(|_| Refused::NotLeader(leader))?;
         self.waiting.read(token, ticket, query);
         Ok(())
     }
 
     pub(super) fn persisted(&mut self, persisted: Persisted) {
-        self.replica.persisted(persisted, &mut self.ready);
+        self.replica.persisted(persisted, self.gathered.get());
     }
 
     pub(super) fn fetched(&mut self, peer: ReplicaId, entries: Option<Vec<Entry>>) {
         match entries {
-            Some(entries) => self.replica.fetched(peer, entries, &mut self.ready),
+            Some(entries) => self.replica.fetched(peer, entries, self.gathered.get()),
             None => self.replica.fetch_failed(peer),
         }
     }
@@ -311,15 +316,17 @@ impl Group {
         }
     }
 
-    /// Lets the replica emit the turn's messages and moves its Ready out.
-    pub(super) fn collect(&mut self, now: u64, out: &mut Ready) {
+    /// Lets the replica emit the turn's messages and gives away what was gathered.
+    pub(super) fn collect(&mut self, now: u64) -> Box<Ready> {
         if self.serving != Serving::Amnesiac {
-            self.replica.collect_at(now, &mut self.ready);
+            self.replica.collect_at(now, self.gathered.get());
         }
-        *out = std::mem::take(&mut self.ready);
+        let out = self.gathered.take();
         let bytes: usize = out.entries.iter().map(Entry::bytes).sum();
         self.log_bytes += bytes as u64;
         self.kept_back_bytes += bytes;
+        self.touched = false;
+        out
     }
 
     /// What the persist of `ready` will have made durable.
@@ -457,7 +464,7 @@ impl Group {
         let follow = self.successors(links).filter(|peer| peer.state == PeerState::Replicate);
         if let Some(successor) = follow.max_by_key(|peer| peer.matched).map(|peer| peer.id) {
             // One transfer at a time; a later tick asks again if this one gives up.
-            let _ = self.replica.transfer_leadership(successor, &mut self.ready);
+            let _ = self.replica.transfer_leadership(successor, self.gathered.get());
         }
     }
 }

@@ -116,7 +116,7 @@ impl Group {
             there.voters.iter().copied().filter(|id| !lost(id)).chain(ready.iter().copied()).collect()
         };
         // Refused while leadership moves, while the term is new, and when all that is to be done is to wait.
-        self.replica.change_membership(&voters, &learners, &mut self.ready).is_ok()
+        self.replica.change_membership(&voters, &learners, self.gathered.get()).is_ok()
     }
 
     /// Whether a member is newer than the one that the map of this node wants in its place: a newer map made it one, and
@@ -151,13 +151,13 @@ impl Group {
         let fit = self.has_nearly(self.preferred, self.replica.last().index);
         if fit && self.replica.membership().is_voter(self.preferred) {
             // Refused while a change is open; the next round asks again.
-            let _ = self.replica.transfer_leadership(self.preferred, &mut self.ready);
+            let _ = self.replica.transfer_leadership(self.preferred, self.gathered.get());
         }
     }
 
     /// An entry of the servers' own: nobody waits for it.
     fn propose(&mut self, command: &[u8]) {
         // Refused while leadership moves or the group is full; whoever wanted it asks again.
-        let _ = self.replica.propose(command.into(), &mut self.ready);
+        let _ = self.replica.propose(command.into(), self.gathered.get());
     }
 }

@@ -20,6 +20,7 @@ mod members;
 mod rounds;
 mod serve;
 mod snapshots;
+mod touched;
 mod view;
 mod waiting;
 mod wake;
@@ -39,11 +40,11 @@ use liveness::Links;
 use raft::entry::EntryKind;
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
-use raft::ready::Ready;
 use raft::replica::Persisted;
 use rounds::Rounds;
 use snapshots::Slot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use touched::Touched;
 
 /// The persist number of what recovery wrote: the host reports it when the journal promises the batch that was open
 /// when the shard was made.
@@ -103,7 +104,7 @@ pub struct Shard {
     links: Links,
     rounds: Rounds,
     /// Groups touched in this turn.
-    touched: Vec<GroupId>,
+    touched: Touched,
     /// What waits for the disk, in the order of its persist numbers.
     held: VecDeque<Held>,
     persist_number: u64,
@@ -127,7 +128,6 @@ pub struct Shard {
     abandoned: Vec<GroupId>,
     /// Snapshots that need not be sent any more.
     called_off: Vec<(GroupId, raft::ReplicaId)>,
-    scratch: Ready,
 }
 
 /// What one group's Ready keeps back until the disk has the rest of it.
@@ -164,7 +164,7 @@ impl Shard {
             options,
             held: groups.keys().map(waits).collect(),
             groups,
-            touched: Vec::new(),
+            touched: Touched::default(),
             persist_number: RECOVERED,
             recovered: false,
             next_token: 0,
@@ -179,7 +179,6 @@ impl Shard {
             grants: BTreeMap::new(),
             abandoned: Vec::new(),
             called_off: Vec::new(),
-            scratch: Ready::default(),
         };
         shard.want_members();
         shard
@@ -202,8 +201,8 @@ impl Shard {
                 }
                 if was_full && self.apply_bytes < self.options.apply_bytes_max {
                     // Room in the store's queue may let any group go on.
-                    let lagging = self.groups.iter().filter(|(_, group)| group.has_unapplied()).map(|(id, _)| *id);
-                    self.touched.extend(lagging);
+                    let lagging = self.groups.iter_mut().filter(|(_, group)| group.has_unapplied());
+                    lagging.for_each(|(id, group)| self.touched.add(*id, group));
                 }
             }
             Event::Fetched { group, peer, entries } => {
@@ -266,13 +265,11 @@ impl Shard {
     pub fn finish_at(&mut self, now: u64, effects: &mut Effects) {
         let mut number = None;
         let stuck = self.is_stuck();
-        self.touched.sort_unstable();
-        self.touched.dedup();
-        let touched = std::mem::take(&mut self.touched);
+        let touched = self.touched.take();
         for &id in &touched {
             let group = self.groups.get_mut(&id).expect("a touched group exists");
-            group.collect(now, &mut self.scratch);
-            let ready = &mut self.scratch;
+            let mut gathered = group.collect(now);
+            let ready = &mut *gathered;
             let promises = !ready.send_after_persist.is_empty();
             if stuck {
                 // Who hears no sign of life elects somebody whose disk works (rule 23): an append is one as good as a heartbeat.
@@ -332,8 +329,8 @@ impl Shard {
                 self.apply_bytes += group.hand_to_store(room, &self.options, effects);
             }
             wake::note_sleep(&mut self.awake, group, id);
-            self.scratch.commit = None;
-            debug_assert!(self.scratch.is_empty(), "{:?}", self.scratch);
+            gathered.commit = None;
+            self.touched.spare(gathered);
         }
         if self.slot.is_none() && !self.grants.is_empty() {
             self.let_next_grant_go(effects);
@@ -349,8 +346,7 @@ impl Shard {
         if std::mem::take(&mut self.sync_wanted) {
             effects.want_store_sync = true;
         }
-        self.touched = touched;
-        self.touched.clear();
+        self.touched.give_back(touched);
     }
 
     /// What is to be seen of each group, by ascending id.
@@ -391,9 +387,7 @@ impl Shard {
     /// A group, which will be looked at when the turn ends.
     fn touch(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.groups.get_mut(&id)?;
-        if self.touched.last() != Some(&id) {
-            self.touched.push(id);
-        }
+        self.touched.add(id, group);
         Some(group)
     }
 

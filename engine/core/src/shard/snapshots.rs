@@ -199,7 +199,7 @@ impl Group {
         self.snapshots_installed += 1;
         let before = self.replica.log_start();
         let installed = raft::message::SnapshotInstalled { last: header.last, membership };
-        self.replica.snapshot_installed(installed, &mut self.ready);
+        self.replica.snapshot_installed(installed, self.gathered.get());
         (self.applied, self.handed, self.store_durable) = (header.last, header.last.index, header.last);
         self.sync_asked_at = header.last.index;
         self.waiting.installed(self.id, header.last.index, effects);
@@ -217,7 +217,7 @@ impl Group {
     }
 
     fn tell_progress(&mut self, bytes: u64) {
-        self.replica.snapshot_progress(bytes, &mut self.ready);
+        self.replica.snapshot_progress(bytes, self.gathered.get());
     }
 
     /// A peer has granted a snapshot: the rim sends it.
@@ -238,7 +238,7 @@ impl Group {
     }
 
     fn snapshot_sent(&mut self, peer: ReplicaId, ok: bool) {
-        self.replica.snapshot_sent(peer, ok, &mut self.ready);
+        self.replica.snapshot_sent(peer, ok, self.gathered.get());
         if ok {
             self.catching_up.insert(peer);
         } else {

@@ -22,9 +22,7 @@ impl Shard {
         let group = self.groups.get_mut(&id)?;
         group.wake(self.ticks, &self.links);
         note_sleep(&mut self.awake, group, id);
-        if self.touched.last() != Some(&id) {
-            self.touched.push(id);
-        }
+        self.touched.add(id, group);
         Some(group)
     }
 
@@ -47,14 +45,16 @@ impl Shard {
             let group = self.groups.get_mut(&id).expect("a group that is awake exists");
             let may_sleep = !self.draining && !stuck && self.recovered && group.may_sleep(&self.links);
             group.set_may_sleep(may_sleep);
+            self.touched.lend(group);
             group.tick(self.ticks, ask);
             self.called_off.extend(group.call_off(&self.options).into_iter().map(|peer| (id, peer)));
             if balance {
                 group.return_to_preferred(&self.links);
             }
-            if group.is_touched() {
-                self.touched.push(id);
+            if group.has_to_do() {
+                self.touched.add(id, group);
             }
+            self.touched.release(group);
             self.sync_wanted |= group.wants_sync(&self.options);
             note_sleep(&mut self.awake, group, id);
         }
