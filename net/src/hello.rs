@@ -6,7 +6,8 @@
 //! ```text
 //! hello   0 "KVDH"  4 version  5 role    6 flags (1 = forward)  7 zero
 //!         8 core u16 (wanted)  10 node u16 (sender)  12 from_core u16 (sender's)  14 shards u16 (sender's)
-//!        16 cluster u128  32 incarnation u64  40 start u64  48 zero x 12  60 crc32 of bytes 0..60
+//!        16 cluster u128  32 incarnation u64  40 start u64  48 election timeout u32 (sender's)  52 zero x 8
+//!        60 crc32 of bytes 0..60
 //! reply   0 "KVDR"  4 version  5 status  6 zero x 2
 //!         8 core u16 (serving) 10 node u16 (answerer) 12 shards u16 (answerer's)  14 zero x 2
 //!        16 cluster u128  32 incarnation u64  40 start u64  48 zero x 12  60 crc32 of bytes 0..60
@@ -22,7 +23,7 @@ use std::fmt;
 pub const HELLO_BYTES: usize = 64;
 
 /// The version this code speaks.
-pub const HELLO_VERSION: u8 = 1;
+pub const HELLO_VERSION: u8 = 2;
 
 const HELLO_MAGIC: [u8; 4] = *b"KVDH";
 const REPLY_MAGIC: [u8; 4] = *b"KVDR";
@@ -63,6 +64,9 @@ pub struct Hello {
     pub incarnation: u64,
     /// The start id of the calling process; 0 for clients.
     pub start: u64,
+    /// The election timeout of the calling process in microseconds: half of it is what it promises to whoever it follows. 0 for
+    /// clients.
+    pub election_timeout: u32,
 }
 
 /// What the called node says.
@@ -156,6 +160,7 @@ impl Hello {
             cluster,
             incarnation: 0,
             start: 0,
+            election_timeout: 0,
         }
     }
 
@@ -170,6 +175,7 @@ impl Hello {
         bytes[10..12].copy_from_slice(&self.node.to_le_bytes());
         bytes[12..14].copy_from_slice(&self.from_core.to_le_bytes());
         bytes[14..16].copy_from_slice(&self.shards.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.election_timeout.to_le_bytes());
         seal(&mut bytes, self.cluster, self.incarnation, self.start);
         bytes
     }
@@ -188,6 +194,7 @@ impl Hello {
             return Err(HelloError::Field { field: "flags", value: bytes[6] });
         }
         zero(bytes, 7..8)?;
+        zero(bytes, 52..60)?;
         Ok(Hello {
             role,
             forward: bytes[6] & FLAG_FORWARD != 0,
@@ -198,6 +205,7 @@ impl Hello {
             cluster: u128::from_le_bytes(array(bytes, 16)),
             incarnation: u64::from_le_bytes(array(bytes, 32)),
             start: u64::from_le_bytes(array(bytes, 40)),
+            election_timeout: u32::from_le_bytes(array(bytes, 48)),
         })
     }
 }
@@ -237,6 +245,7 @@ impl HelloReply {
         };
         zero(bytes, 6..8)?;
         zero(bytes, 14..16)?;
+        zero(bytes, 48..60)?;
         Ok(HelloReply {
             status,
             core: half(bytes, 8),
@@ -285,7 +294,7 @@ fn unseal(bytes: &[u8; HELLO_BYTES], magic: [u8; 4]) -> Result<(), HelloError> {
     if u32::from_le_bytes(array(bytes, 60)) != crc32fast::hash(&bytes[..60]) {
         return Err(HelloError::Crc);
     }
-    zero(bytes, 48..60)
+    Ok(())
 }
 
 fn zero(bytes: &[u8; HELLO_BYTES], range: std::ops::Range<usize>) -> Result<(), HelloError> {

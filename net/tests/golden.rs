@@ -57,6 +57,7 @@ fn layout_of_hellos_is_frozen() {
         cluster: CLUSTER,
         incarnation: 0x2122_2324_2526_2728,
         start: 0x3132_3334_3536_3738,
+        election_timeout: 0x4142_4344,
     };
     check("hello", &hello.encode());
     let reply = HelloReply {

@@ -170,8 +170,8 @@ fn abandoned_frame_leaves_nothing() {
 
 fn any_hello() -> impl Strategy<Value = Hello> {
     let role = prop_oneof![Just(Role::Client), Just(Role::Peer), Just(Role::Founding), Just(Role::Snapshot)];
-    (role, any::<(bool, u16, u16, u16, u16)>(), any::<(u128, u64, u64)>()).prop_map(
-        |(role, (forward, core, node, from_core, shards), (cluster, incarnation, start))| Hello {
+    (role, any::<(bool, u16, u16, u16, u16)>(), any::<(u128, u64, u64, u32)>()).prop_map(
+        |(role, (forward, core, node, from_core, shards), (cluster, incarnation, start, election_timeout))| Hello {
             role,
             forward,
             core,
@@ -181,6 +181,7 @@ fn any_hello() -> impl Strategy<Value = Hello> {
             cluster,
             incarnation,
             start,
+            election_timeout,
         },
     )
 }
@@ -297,9 +298,9 @@ fn every_flipped_bit_of_a_hello_is_detected() {
 fn hello_that_cannot_be_read_is_refused_by_name() {
     assert_eq!(Hello::decode(&[b'G'; 64]), Err(HelloError::Magic));
     let mut other = Hello::client(0, 0).encode();
-    other[4] = 2;
+    other[4] = 3;
     let error = Hello::decode(&other).unwrap_err();
-    assert_eq!((error, error.refusal()), (HelloError::Version { version: 2 }, HelloRefusal::Version));
+    assert_eq!((error, error.refusal()), (HelloError::Version { version: 3 }, HelloRefusal::Version));
     assert_eq!(HelloRefusal::WrongCluster.to_string(), "the node belongs to another cluster");
 }
 

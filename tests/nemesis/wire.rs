@@ -33,17 +33,7 @@ impl Wire {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let hello = Hello {
-            role: Role::Client,
-            forward,
-            core: 0,
-            node: 0,
-            from_core: 0,
-            shards: 0,
-            cluster: 0,
-            incarnation: 0,
-            start: 0,
-        };
+        let hello = Hello { forward, ..Hello::client(0, 0) };
         stream.write_all(&hello.encode())?;
         let mut reply = [0; HELLO_BYTES];
         stream.read_exact(&mut reply)?;

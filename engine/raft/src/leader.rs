@@ -181,6 +181,14 @@ impl Replica {
         }
     }
 
+    /// Who confirms rounds from now on may promise less than a lease lasts. Answers to rounds that have begun before, and the lease
+    /// there is, count no more. Until it promises enough again, every turn has to be ended without a clock.
+    pub fn forget_lease(&mut self) {
+        if let State::Leader(leader) = &mut self.state {
+            leader.lease.forget();
+        }
+    }
+
     fn confirm_reads(&mut self, ready: &mut Ready) {
         let own = self.options.id;
         let State::Leader(leader) = &mut self.state else { return };

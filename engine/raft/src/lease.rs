@@ -57,6 +57,11 @@ impl Lease {
         self.void = true;
     }
 
+    /// None holds, and no round that has begun brings one.
+    pub(crate) fn forget(&mut self) {
+        *self = Lease { void: self.void, ..Lease::default() };
+    }
+
     /// Whether nobody else leads at `now`.
     pub(crate) fn holds(&self, now: u64) -> bool {
         !self.void && now < self.until

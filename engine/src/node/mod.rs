@@ -29,6 +29,7 @@ mod mesh;
 mod metrics;
 mod owed;
 mod pace;
+mod patience;
 mod peers;
 mod queue;
 mod recovery;
@@ -187,6 +188,12 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         connections: Connections::new(wanted.min(places)),
         settings,
     });
+    let own = facts.settings.raft.election_timeout;
+    if let Some(rest) = patience::owed(&directory, own)? {
+        tracing::warn!(?rest, "raft.election_timeout has become shorter: what was promised before is waited for");
+        std::thread::sleep(rest);
+    }
+    patience::promise(&directory, own)?;
     serve(&facts, &directory, &stage)
 }
 

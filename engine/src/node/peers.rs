@@ -191,6 +191,7 @@ pub(super) async fn connect(core: &Core, role: Role, node: u16, peer_core: u16) 
         cluster: map.cluster,
         incarnation: core.facts.incarnation,
         start: core.facts.start,
+        election_timeout: core.settings.raft.election_timeout.as_micros() as u32,
     };
     // A node that is gone without a word is noticed when it acknowledges nothing, not after the system's quarter of an hour.
     socket.give_up_after(core.settings.raft.election_timeout * SILENCE_ELECTIONS).map_err(|error| error.to_string())?;

@@ -162,6 +162,14 @@ pub enum Event<'a> {
         /// Its number.
         node: u16,
     },
+    /// A core of another node has opened its stream; everything it says comes after this. What its process promises to a leader lasts as
+    /// long as the leases of this one need, or does not: nodes may have different election timeouts. Who never says promises enough.
+    PeerPromises {
+        /// The node and its core.
+        from: (u16, u16),
+        /// Whether it lasts as long.
+        enough: bool,
+    },
     /// The cluster map has changed: this one was committed by group 0, here or on the node it came from.
     Map(&'a ClusterMap),
     /// A node that has lost its disk asks to come back.

@@ -103,6 +103,8 @@ pub struct Shard {
     awake: BTreeSet<GroupId>,
     links: Links,
     rounds: Rounds,
+    /// Cores of other nodes that promise a leader less than a lease of this core lasts: none holds as long as there are any.
+    hasty: BTreeSet<(u16, u16)>,
     /// Groups touched in this turn.
     touched: Touched,
     /// What waits for the disk, in the order of its persist numbers.
@@ -164,6 +166,7 @@ impl Shard {
             options,
             held: groups.keys().map(waits).collect(),
             groups,
+            hasty: BTreeSet::new(),
             touched: Touched::default(),
             persist_number: RECOVERED,
             recovered: false,
@@ -236,6 +239,7 @@ impl Shard {
                     self.stir(id).expect("it was listed").peer_lost(node);
                 }
             }
+            Event::PeerPromises { from, enough } => self.peer_promises(from, enough),
             Event::Map(map) => self.follow_map(map),
             Event::Petition(petition) => self.petition(petition),
             Event::Drain => {
@@ -264,6 +268,7 @@ impl Shard {
     /// microseconds, not 0, read after every event of the turn was handled and before anything is sent.
     pub fn finish_at(&mut self, now: u64, effects: &mut Effects) {
         let mut number = None;
+        let now = if self.hasty.is_empty() { now } else { 0 };
         let stuck = self.is_stuck();
         let touched = self.touched.take();
         for &id in &touched {
@@ -435,6 +440,15 @@ impl Shard {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.store_synced(applied, pressed, &self.options, effects);
             }
+        }
+    }
+
+    /// What is confirmed by a process that promises too little must count for no lease, also not for one that holds later.
+    fn peer_promises(&mut self, from: (u16, u16), enough: bool) {
+        if enough {
+            self.hasty.remove(&from);
+        } else if self.hasty.insert(from) {
+            self.groups.iter_mut().for_each(|(_, group)| group.replica.forget_lease());
         }
     }
 

@@ -41,6 +41,11 @@ pub fn shard(entries: u64) -> (Shard, [ReplicaId; 2]) {
 
 /// The same with a replica that may do so much.
 pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
+    leasing(entries, serving, 0)
+}
+
+/// The same with leases of so many microseconds.
+pub fn leasing(entries: u64, serving: Serving, lease: u64) -> (Shard, [ReplicaId; 2]) {
     let blueprint = Blueprint {
         nodes: (0..3).map(|node| (format!("n{node}"), format!("h{node}:1"))).collect(),
         groups: 1,
@@ -79,7 +84,7 @@ pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
         uncommitted_bytes_max: 1 << 20,
         apply_bytes_max: APPLY_BYTES_MAX,
         run_bytes_max: 1 << 20,
-        lease: 0,
+        lease,
         waiting_max: WAITING_MAX,
         snapshot_entries: 1000,
         snapshot_log_bytes: 1 << 20,
