@@ -11,7 +11,7 @@ use engine_core::exchange::{self, Beat, Word};
 use engine_core::journal::Journal;
 use engine_core::placement::founding::Blueprint;
 use engine_core::placement::map::{ClusterMap, GroupEntry};
-use engine_core::shard::{Answer, Effects, Event, GroupStart, Options, RECOVERED, Serving, Shard, Ticket};
+use engine_core::shard::{Answer, Effects, Event, GroupStart, Options, Pressure, RECOVERED, Serving, Shard, Ticket};
 use engine_core::state_machine::{AppliedRun, ApplyRun};
 use net::frame::{self, BODY_BYTES_MAX, Kind};
 use net::peer;
@@ -210,7 +210,7 @@ impl Leader {
                     (view.group, LogId { term: term.unwrap_or_default(), index: view.applied })
                 });
                 let durable = durable.collect();
-                self.inbox.push_back(Event::StoreSynced { durable, pressed: false });
+                self.inbox.push_back(Event::StoreSynced { durable, pressure: Pressure::None });
             }
             self.answers.clear();
             for out in &self.to_peers {

@@ -6,7 +6,7 @@ mod lone;
 use engine_core::command::{self, ClientId, Command, Operation, SessionRef};
 use engine_core::exchange::{Question, Round, Word};
 use engine_core::shard::effects::SnapshotStep;
-use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Serving, Shard, Ticket};
+use engine_core::shard::{Answer, Effects, Event, Pressure, Query, RECOVERED, Refused, Serving, Shard, Ticket};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
 use lone::{APPLY_BYTES_MAX, GROUP, WAITING_MAX, serving, shard, synced, tell};
@@ -56,7 +56,7 @@ fn the_log_is_cut_only_as_far_as_the_store_holds_it_durably() {
     let run = AppliedRun { group: GROUP, applied: id(20), outcomes: Vec::new(), crowded: Vec::new() };
     shard.handle(Event::Applied { run, bytes }, &mut effects);
     // What came into the store behind its sync is not covered by that.
-    shard.handle(Event::StoreSynced { durable: vec![(GROUP, id(12))], pressed: true }, &mut effects);
+    shard.handle(Event::StoreSynced { durable: vec![(GROUP, id(12))], pressure: Pressure::Long }, &mut effects);
     shard.finish(&mut effects);
     let cut: Vec<LogId> = effects.compact.iter().map(|(_, start, _)| *start).collect();
     assert_eq!(cut, [id(12)]);
@@ -308,7 +308,7 @@ fn the_log_is_held_for_whom_a_snapshot_is_on_its_way_to() {
     let run = AppliedRun { group: GROUP, applied: id(31), outcomes: Vec::new(), crowded: Vec::new() };
     shard.handle(Event::Applied { run, bytes }, &mut effects);
     let synced_at = |shard: &mut Shard, effects: &mut Effects, index| {
-        shard.handle(Event::StoreSynced { durable: vec![(GROUP, id(index))], pressed: true }, effects);
+        shard.handle(Event::StoreSynced { durable: vec![(GROUP, id(index))], pressure: Pressure::Long }, effects);
         shard.finish(effects);
         shard.replica(GROUP).expect("it is there").log_start().index
     };

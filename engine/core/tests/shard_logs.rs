@@ -3,7 +3,7 @@
 #[allow(dead_code)] // each that shares it uses a part
 mod shard_support;
 
-use engine_core::shard::Event;
+use engine_core::shard::{Event, Pressure};
 use raft::ids::{GroupId, Index};
 use raft::message::Body;
 use shard_support::{Cluster, ELECTION_TICKS, SNAPSHOT_ENTRIES};
@@ -56,7 +56,7 @@ fn the_next_snapshot_comes_in_as_soon_as_the_last_one_is_over() {
     for group in &groups {
         let leader = cluster.leader(*group);
         let durable = vec![(*group, cluster.applied(leader, *group))];
-        cluster.tell(leader, Event::StoreSynced { durable, pressed: false });
+        cluster.tell(leader, Event::StoreSynced { durable, pressure: Pressure::None });
     }
     cluster.resume(away);
     cluster.forget();
@@ -81,6 +81,24 @@ fn the_next_snapshot_comes_in_as_soon_as_the_last_one_is_over() {
     assert!(over > 1, "{:?}", granted(&cluster));
 }
 
+#[test]
+fn a_disk_without_room_holds_no_log_for_who_takes_no_entries() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(ELECTION_TICKS);
+    let leader = cluster.leader(GROUP);
+    let full = (leader + 1) % 3;
+    // Its own disk is full: it says so with every sign of life, and takes no entries.
+    cluster.tell(full, Event::DiskFull(true));
+    grow(&mut cluster, leader, 3 * SNAPSHOT_ENTRIES);
+    cluster.run(ELECTION_TICKS);
+    grow(&mut cluster, leader, SNAPSHOT_ENTRIES / 2);
+    let durable = vec![(GROUP, cluster.applied(leader, GROUP))];
+    cluster.tell(leader, Event::StoreSynced { durable: durable.clone(), pressure: Pressure::Long });
+    assert!(cluster.log_start(leader, GROUP) < Index(SNAPSHOT_ENTRIES), "it is held for who is heard of");
+    cluster.tell(leader, Event::StoreSynced { durable: durable.clone(), pressure: Pressure::NoRoom });
+    assert_eq!(cluster.log_start(leader, GROUP), durable[0].1.index);
+}
+
 fn grow(cluster: &mut Cluster, leader: u16, entries: u64) {
     grow_group(cluster, leader, GROUP, entries);
 }
@@ -95,5 +113,5 @@ fn grow_group(cluster: &mut Cluster, leader: u16, group: GroupId, entries: u64) 
 
 fn synced(cluster: &mut Cluster, leader: u16) {
     let durable = vec![(GROUP, cluster.applied(leader, GROUP))];
-    cluster.tell(leader, Event::StoreSynced { durable, pressed: false });
+    cluster.tell(leader, Event::StoreSynced { durable, pressure: Pressure::None });
 }

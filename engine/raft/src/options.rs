@@ -77,7 +77,7 @@ impl Options {
     /// If a setting is outside its range: the host reads settings, and checks them before it gets here.
     pub(crate) fn assert_valid(&self) {
         assert!(
-            self.heartbeat_ticks >= 1 && self.election_ticks >= 2 && self.heartbeat_ticks <= self.election_ticks,
+            self.heartbeat_ticks >= 1 && self.election_ticks >= 2 && self.heartbeat_ticks <= self.election_ticks / 4,
             "a heartbeat every {} ticks cannot hold off an election after {}",
             self.heartbeat_ticks,
             self.election_ticks,

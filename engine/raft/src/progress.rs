@@ -199,6 +199,10 @@ impl Inflight {
         self.messages.is_empty()
     }
 
+    pub(crate) fn is_unproved(&self) -> bool {
+        self.unproved
+    }
+
     pub(crate) fn shrink(&mut self) {
         self.messages.shrink_to_fit();
     }

@@ -179,7 +179,7 @@ impl Sender<'_> {
                 Flow::Replicate(_) if peer.next > self.log.last().index => return,
                 Flow::Replicate(_) => false,
             };
-            let entries = if bare { Some(Vec::new()) } else { self.entries_from(peer.next) };
+            let entries = if bare { Some(Vec::new()) } else { self.entries_for(peer) };
             match entries {
                 Some(entries) => self.send_append(to, peer, entries, ready),
                 None => return self.fetch(to, peer, ready),
@@ -194,8 +194,16 @@ impl Sender<'_> {
         may && self.now - peer.sent >= 2 && self.commit_for(peer.next.prev()) > peer.commit_told
     }
 
-    fn entries_from(&self, next: Index) -> Option<Vec<Entry>> {
-        self.log.slice(next, self.log.last().index, self.options.append_bytes_max)
+    fn entries_for(&self, peer: &Progress) -> Option<Vec<Entry>> {
+        self.log.slice(peer.next, self.log.last().index, self.bytes_max(peer))
+    }
+
+    /// Of one AppendEntries, but for its first entry. One entry is enough to see whether a peer that refuses them takes them again.
+    fn bytes_max(&self, peer: &Progress) -> usize {
+        match &peer.flow {
+            Flow::Replicate(inflight) if inflight.is_unproved() => 0,
+            _ => self.options.append_bytes_max,
+        }
     }
 
     /// The commit index as a log that ends at `last` can use it.
@@ -233,7 +241,7 @@ impl Sender<'_> {
         if due {
             peer.fetching = Fetching::Asked(peer.next);
             let last = self.log.window_start().prev();
-            let bytes_max = self.options.append_bytes_max;
+            let bytes_max = self.bytes_max(peer);
             ready.fetch.push(Fetch { peer: to, from: peer.next, last, bytes_max });
         }
     }

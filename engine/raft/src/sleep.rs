@@ -7,9 +7,9 @@
 //!     '-----------------------------------------'<-- any other message, proposal, read, host --'
 //! ```
 //!
-//! Asleep means that no tick is counted and nothing is sent. Nothing is safe because of time, so nothing becomes unsafe
-//! by not counting it; that a sleeping group finds out when it has to wake is the host's part, and the README says
-//! why that is enough.
+//! Asleep means that no tick is counted and nothing is sent. Nothing is safe because of time but what a lease rests on (rule 10),
+//! and who counts no tick is only loyal for longer; waking gives the ticks back. That a sleeping group finds out when it has to
+//! wake is the host's part, and the README says why that is enough.
 
 use crate::follower::Follower;
 use crate::ids::{Index, ReplicaId};

@@ -317,9 +317,9 @@ impl Core {
             ToCore::StoreSynced(durable) => {
                 let mut state = self.state.borrow_mut();
                 state.storing.synced();
-                let pressed = journal_task::is_pressed(&state);
+                let pressure = journal_task::pressure(&state);
                 drop(state);
-                self.handle(Event::StoreSynced { durable, pressed });
+                self.handle(Event::StoreSynced { durable, pressure });
             }
             ToCore::SnapshotOpened { id, found } => self.snapshot_opened(id, found),
             ToCore::SnapshotRead { id, chunk, end } => self.snapshot_read(id, chunk, end),

@@ -12,7 +12,7 @@ use super::queue::{self, Sender};
 use super::runtime;
 use super::storing::Urgency;
 use engine_core::journal::{Extent, SegmentId};
-use engine_core::shard::Event;
+use engine_core::shard::{Event, Pressure};
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
 use std::io;
@@ -99,9 +99,13 @@ fn order_spares(state: &mut State, spares: &Sender<Spare>, look: bool) {
     }
 }
 
-/// Whether logs are to be cut whoever still lacks them: there are many segments, or no room for another one.
-pub fn is_pressed(state: &State) -> bool {
-    state.journal.segments().count() > SEGMENTS_PRESSED || state.is_short
+/// How much logs are to be cut: there are many segments, or there is no room for another one.
+pub fn pressure(state: &State) -> Pressure {
+    match state.journal.segments().count() > SEGMENTS_PRESSED {
+        _ if state.is_short => Pressure::NoRoom,
+        true => Pressure::Long,
+        false => Pressure::None,
+    }
 }
 
 /// While there was no room for a spare: has logs cut, and sees whether there is some. To be called now and then.

@@ -7,8 +7,8 @@ use crate::happening::{Happening, Inside, Place};
 use crate::node::{StoreBusy, StoreWork};
 use crate::world::{Checked, Violation, World};
 use engine_core::journal::Extent;
-use engine_core::shard::Event;
 use engine_core::shard::effects::{Replay, SnapshotStep};
+use engine_core::shard::{Event, Pressure};
 use engine_core::state_machine::ApplyRun;
 use raft::entry::Entry;
 use raft::ids::{GroupId, Index};
@@ -71,7 +71,8 @@ impl World {
                 core.store_busy = None;
                 core.store_syncing = false;
                 let pressed = self.core(place).journal.segments().count() > SEGMENTS_PRESSED;
-                self.handle(place, Event::StoreSynced { durable, pressed });
+                let pressure = if pressed { Pressure::Long } else { Pressure::None };
+                self.handle(place, Event::StoreSynced { durable, pressure });
                 self.start_store_work(place);
                 Ok(())
             }

@@ -1,6 +1,7 @@
 //! How long a log is kept: until the store holds it durably, and a while longer for those who lack it.
 
 use super::effects::Effects;
+use super::event::Pressure;
 use super::group::Group;
 use super::{Options, Serving};
 use raft::entry::LogId;
@@ -33,13 +34,19 @@ impl Group {
     }
 
     /// The store holds `durable` durably: drop what it and every follower have, and of a long log more than that.
-    pub(super) fn store_synced(&mut self, durable: LogId, pressed: bool, options: &Options, effects: &mut Effects) {
+    pub(super) fn store_synced(
+        &mut self,
+        durable: LogId,
+        pressure: Pressure,
+        options: &Options,
+        effects: &mut Effects,
+    ) {
         if self.serving != Serving::Whole {
             return;
         }
         self.store_durable = self.store_durable.max(durable);
         let before = self.replica.log_start().index;
-        let upto = self.cut(pressed, options);
+        let upto = self.cut(pressure, options);
         if upto > before {
             let held = self.applied.index.0.saturating_sub(before.0).max(1);
             let left = self.applied.index.0.saturating_sub(upto.0);
@@ -53,12 +60,14 @@ impl Group {
     ///
     /// Up to what every member has, always. A log that has reached its limit is cut to half of it, whoever lacks the
     /// rest, and a follower that does gets a snapshot; but one that this leader hears of holds the log back while it lacks no more than several
-    /// times the limit, and one to which a snapshot is on its way no more than many times: it is about to need no other.
-    fn cut(&self, pressed: bool, options: &Options) -> Index {
+    /// times the limit, and one to which a snapshot is on its way no more than many times: it is about to need no other. On a full disk
+    /// nobody holds it back.
+    fn cut(&self, pressure: Pressure, options: &Options) -> Index {
         let durable = self.store_durable.index.min(self.applied.index);
         let settled = durable.min(self.replica.settled());
         let start = self.replica.log_start().index;
         let held = durable.0.saturating_sub(start.0);
+        let pressed = pressure > Pressure::None;
         if !pressed && held < options.snapshot_entries && self.log_bytes < options.snapshot_log_bytes {
             return settled;
         }
@@ -80,7 +89,7 @@ impl Group {
         let catching_up = active().filter(|peer| self.catching_up.contains(&peer.id)).map(|peer| peer.matched);
         let sending = self.sending.values().map(|sending| sending.last.index);
         let served = catching_up.chain(sending).filter(|matched| waits_for(matched, SENDING_FACTOR));
-        let needed = lagging.chain(served).min().unwrap_or(durable);
+        let needed = lagging.chain(served).min().filter(|_| pressure < Pressure::NoRoom).unwrap_or(durable);
         settled.max(wanted.min(needed))
     }
 }

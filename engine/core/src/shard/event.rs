@@ -22,6 +22,18 @@ pub struct Ticket {
     pub mark: u64,
 }
 
+/// How much the journal needs the logs of its groups to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// Each log may be as long as it may be.
+    None,
+    /// It holds more segments than it should: short logs are cut, too, but not for who is about to need no snapshot.
+    Long,
+    /// The disk has no room: whoever lacks what is cut gets a snapshot. Were a log held for one that takes no more because its own
+    /// disk is full, that one would fill the disks of all.
+    NoRoom,
+}
+
 /// What a reader wants from the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -112,8 +124,8 @@ pub enum Event<'a> {
     StoreSynced {
         /// Per group the applied index that is durable now.
         durable: Vec<(GroupId, raft::entry::LogId)>,
-        /// The journal holds more segments than it should: also short logs are cut, whoever still lacks them.
-        pressed: bool,
+        /// How much the journal needs logs to be cut.
+        pressure: Pressure,
     },
     /// A snapshot that is being sent has been taken.
     SnapshotTaken {

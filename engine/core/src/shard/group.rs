@@ -355,6 +355,10 @@ impl Group {
                 self.waiting.fail_reads(&Refused::NotLeader(leader), effects);
             }
             effects.elected += u64::from(self.leads());
+            if self.serving == Serving::Hollow && !self.installing {
+                // At the next tick: until it has asked, its leader takes it for a successor like any other.
+                self.replica.request_snapshot(self.gathered.get());
+            }
         }
         self.waiting.committed(self.replica.commit(), self.applied.index, effects);
     }

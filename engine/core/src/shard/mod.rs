@@ -26,7 +26,7 @@ mod waiting;
 mod wake;
 
 pub use effects::{Answer, Effects, Refused};
-pub use event::{Event, Query, Ticket};
+pub use event::{Event, Pressure, Query, Ticket};
 pub use group::{GroupStart, Serving};
 pub use view::GroupView;
 
@@ -220,7 +220,7 @@ impl Shard {
                 }
                 self.apply_bytes += bytes;
             }
-            Event::StoreSynced { durable, pressed } => self.store_synced(durable, pressed, effects),
+            Event::StoreSynced { durable, pressure } => self.store_synced(durable, pressure, effects),
             Event::SnapshotTaken { group, peer, last } => {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.snapshot_taken(peer, last);
@@ -435,10 +435,11 @@ impl Shard {
         }
     }
 
-    fn store_synced(&mut self, durable: Vec<(GroupId, raft::entry::LogId)>, pressed: bool, effects: &mut Effects) {
+    fn store_synced(&mut self, durable: Vec<(GroupId, raft::entry::LogId)>, pressure: Pressure, effects: &mut Effects) {
+        let pressure = if self.disk_full { Pressure::NoRoom } else { pressure };
         for (id, applied) in durable {
             if let Some(group) = self.groups.get_mut(&id) {
-                group.store_synced(applied, pressed, &self.options, effects);
+                group.store_synced(applied, pressure, &self.options, effects);
             }
         }
     }
