@@ -25,7 +25,7 @@ impl Core {
         self.now = self.now.max(now);
         let Some(held) = self.connections.get_mut(&connection) else { return };
         held.heard_at = self.now;
-        held.pinged = false;
+        held.pinged_at = None;
         held.recv.filled(count);
         if held.stage != Stage::Ready && !self.greeted(connection) {
             return;

@@ -21,6 +21,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// Who has not looked at the network for so long looks before it believes that time has run out.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+
 /// A client of one cluster. Not shared between threads: each opens its own.
 #[derive(Debug)]
 pub struct Client {
@@ -33,6 +36,8 @@ pub struct Client {
     /// Something has happened since the last turn began; else nothing is to be done before `due`.
     stirred: bool,
     due: Duration,
+    /// When the network was looked at last.
+    looked_at: Duration,
     /// Requests nobody waits for any more: their completions are dropped.
     abandoned: BTreeSet<RequestId>,
 }
@@ -65,6 +70,7 @@ impl Client {
             completions: VecDeque::new(),
             stirred: true,
             due: Duration::ZERO,
+            looked_at: Duration::ZERO,
             abandoned: BTreeSet::new(),
         })
     }
@@ -224,7 +230,13 @@ impl Client {
 
     /// What comes before the wait, and how long that may be.
     fn begin_turn(&mut self, until: Duration) -> Duration {
-        let now = self.started.elapsed();
+        let mut now = self.started.elapsed();
+        if now.saturating_sub(self.looked_at) >= LOOK_AFTER {
+            // The caller, or the whole process, was away: answers may lie there.
+            self.sockets.wait_and_receive(&mut self.core, Duration::ZERO, self.started);
+            now = self.started.elapsed();
+            self.looked_at = now;
+        }
         self.core.tick(now);
         self.connect_and_close(now);
         self.collect();
@@ -262,6 +274,7 @@ impl Client {
 
     fn end_turn(&mut self) {
         let now = self.started.elapsed();
+        self.looked_at = now;
         self.core.tick(now);
         self.connect_and_close(now);
         self.collect();

@@ -54,7 +54,8 @@ pub(super) struct Connection {
     forsaken: BTreeMap<u64, usize>,
     /// When it last went from idle to waiting, or gave a sign of life.
     pub(super) heard_at: Duration,
-    pub(super) pinged: bool,
+    /// When it was pinged since.
+    pub(super) pinged_at: Option<Duration>,
     /// The network did not take all of the last send.
     cut_short: bool,
 }
@@ -73,7 +74,7 @@ impl Connection {
             charged: 0,
             forsaken: BTreeMap::new(),
             heard_at: Duration::ZERO,
-            pinged: false,
+            pinged_at: None,
             cut_short: false,
         }
     }

@@ -265,7 +265,7 @@ impl Core {
         pending.charge = connection.charge((pending.frame_end - begin) as usize);
         if connection.unanswered == 0 {
             connection.heard_at = self.now;
-            connection.pinged = false;
+            connection.pinged_at = None;
         }
         connection.unanswered += 1;
     }

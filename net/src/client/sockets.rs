@@ -176,7 +176,9 @@ fn wait_for(watched: &mut [PollFd<'_>], wait: Duration) -> Vec<PollFlags> {
     let wait = wait.min(Duration::from_secs(60));
     let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
     match poll(watched, Some(&timeout)) {
-        Ok(0) | Err(Errno::INTR) => Vec::new(),
+        Ok(0) => Vec::new(),
+        // A signal ends the wait, but not without a look.
+        Err(Errno::INTR) => wait_for(watched, Duration::ZERO),
         Ok(_) => watched.iter().map(PollFd::revents).collect(),
         Err(error) => panic!("poll of {} sockets: {error}", watched.len()),
     }
