@@ -80,6 +80,7 @@ impl Core {
         self.awaiting_map.retain(|ticket| pending.get(*ticket).is_some());
         for connection in self.connections.values_mut() {
             connection.queued.retain(|ticket| pending.get(*ticket).is_some());
+            connection.held_back.retain(|ticket| pending.get(*ticket).is_some());
         }
         self.sessions.retain_waiting(|ticket| pending.get(ticket).is_some());
         self.pausing.retain(|Reverse((_, ticket))| pending.get(*ticket).is_some());

@@ -164,11 +164,12 @@ impl Core {
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
             return;
         };
-        if connection.queued.is_empty() && connection.has_room() {
+        if connection.queued.is_empty() && connection.has_room() && !pending.is_scan() {
             self.write(ticket, id);
         } else {
             pending.phase = Phase::Queued(id);
             connection.queued.push_back(ticket);
+            self.write_queued(id);
         }
     }
 
@@ -176,10 +177,15 @@ impl Core {
     pub(super) fn write_queued(&mut self, id: ConnectionId) {
         while let Some(connection) = self.connections.get_mut(&id)
             && connection.has_room()
-            && let Some(ticket) = connection.queued.pop_front()
+            && let Some(ticket) = connection.next_queued()
         {
-            if self.pending.get(ticket).is_some_and(|pending| pending.phase == Phase::Queued(id)) {
-                self.write(ticket, id);
+            match self.pending.get(ticket) {
+                Some(pending) if pending.phase != Phase::Queued(id) => {}
+                Some(pending) if pending.is_scan() && !connection.has_room_for_scan() => {
+                    connection.held_back.push_back(ticket);
+                }
+                Some(_) => self.write(ticket, id),
+                None => {}
             }
         }
     }
@@ -262,7 +268,7 @@ impl Core {
         }
         pending.phase = Phase::InFlight(id);
         pending.frame_end = connection.out.end_position();
-        pending.charge = connection.charge((pending.frame_end - begin) as usize);
+        pending.charge = connection.charge((pending.frame_end - begin) as usize, pending.is_scan());
         if connection.unanswered == 0 {
             connection.heard_at = self.now;
             connection.pinged_at = None;

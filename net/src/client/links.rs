@@ -41,7 +41,7 @@ impl Core {
             host.failures += 1;
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
-        for ticket in &lost.queued {
+        for ticket in lost.held_back.iter().chain(&lost.queued) {
             if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued(connection)) {
                 self.unreachable(*ticket);
             }

@@ -18,6 +18,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 const INFLIGHT_MAX: usize = 16_384;
 const INFLIGHT_BYTES_MAX: usize = 8 << 20;
 
+/// Scans among them.
+const INFLIGHT_SCANS_MAX: usize = 8;
+
 /// What a node charges a request beyond its body.
 const REQUEST_BYTES: usize = 256;
 
@@ -53,6 +56,7 @@ struct Line {
     greeted: bool,
     inflight: usize,
     inflight_bytes: usize,
+    inflight_scans: usize,
 }
 
 pub struct World {
@@ -167,15 +171,23 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Connect { connection, address, core } => {
+            Effect::Connect { connection, address, core, .. } => {
                 self.connects.push((address.clone(), core));
                 if let Some(Refused::Connection) = self.refused.get(&address) {
                     return self.core.lost(connection, "connection refused", self.now);
                 }
                 self.core.connected(connection, self.now);
                 let recv = RecvBuffer::new(0, BODY_BYTES_MAX);
-                self.lines
-                    .insert(connection, Line { address, core, recv, greeted: false, inflight: 0, inflight_bytes: 0 });
+                let line = Line {
+                    address,
+                    core,
+                    recv,
+                    greeted: false,
+                    inflight: 0,
+                    inflight_bytes: 0,
+                    inflight_scans: 0,
+                };
+                self.lines.insert(connection, line);
             }
             Effect::Close { connection } => {
                 self.lines.remove(&connection);
@@ -228,6 +240,7 @@ impl World {
         let Some(line) = self.lines.get_mut(&id).filter(|line| line.greeted) else { return false };
         while line.inflight < INFLIGHT_MAX
             && line.inflight_bytes < INFLIGHT_BYTES_MAX
+            && line.inflight_scans < INFLIGHT_SCANS_MAX
             && let Some(frame) = line.recv.next_frame().expect("a sound frame")
         {
             moved = true;
@@ -236,6 +249,7 @@ impl World {
                 continue;
             }
             line.inflight += 1;
+            line.inflight_scans += usize::from(frame.header.kind() == Some(Kind::Scan));
             line.inflight_bytes += frame.body.len() + REQUEST_BYTES;
             self.asked.push_back(Asked {
                 connection: id,
@@ -312,6 +326,7 @@ impl World {
     pub fn answer(&mut self, asked: &Asked, response: &Response) {
         if let Some(line) = self.lines.get_mut(&asked.connection) {
             line.inflight -= 1;
+            line.inflight_scans -= usize::from(asked.kind == Kind::Scan);
             line.inflight_bytes -= asked.body.len() + REQUEST_BYTES;
         }
         let mut bytes = Vec::new();
