@@ -4,7 +4,9 @@ mod fake_node;
 
 use engine_core::command::{BatchOperation, Operation};
 use fake_node::{Line, State};
-use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Target, Together};
+use net::client::{
+    Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Target, Together,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};

@@ -45,10 +45,14 @@ impl Core {
 
     /// Asks the next endpoint, or node of the map in use, in turn.
     fn fetch_map(&mut self, ticket: Ticket) {
-        let candidates = self.endpoints + self.node_hosts.len();
-        let turn = self.map_turn % candidates;
+        let turn = self.map_turn % self.map_candidates();
         let host = if turn < self.endpoints { turn } else { self.node_hosts[turn - self.endpoints] };
         self.send_to(ticket, host, 0);
+    }
+
+    /// How many can be asked for the map; a node that is an endpoint, too, counts twice.
+    pub(super) fn map_candidates(&self) -> usize {
+        self.endpoints + self.node_hosts.len()
     }
 
     fn ask_group(&mut self, ticket: Ticket) {

@@ -3,7 +3,7 @@
 use super::world::{Asked, Refused, World, map};
 use super::{MOMENT, options};
 use net::client::{Answer, Checksum, ClientError, ClientOptions, Request, ScanOptions, Target};
-use net::frame::Kind;
+use net::frame::{BODY_BYTES_MAX, Kind};
 use net::hello::HelloRefusal;
 use net::request;
 use net::response::{Refusal, Response};
@@ -48,6 +48,27 @@ fn map_comes_from_any_endpoint_that_answers() {
     world.answer(&asked, &Response::Map(world.map.encode()));
     let (done, result) = world.completion().unwrap();
     assert!(done == id && matches!(&result, Ok(Answer::Map(map)) if **map == world.map), "{result:?}");
+}
+
+#[test]
+fn map_comes_from_another_node_when_the_first_refuses_it() {
+    let refusals = [
+        Response::Refused(Refusal::Busy { retry_after_ms: 60_000 }),
+        Response::Refused(Refusal::Forbidden),
+        Response::Refused(Refusal::Unsupported),
+        Response::Done,
+    ];
+    for refusal in refusals {
+        let mut world = World::of(map(3, 1), &["n0:1", "n1:1"], options());
+        let id = world.submit(Request::Map);
+        let asked = world.one();
+        world.answer(&asked, &refusal);
+        let asked = world.one_within(MOMENT);
+        assert_eq!((asked.kind, asked.address.as_str()), (Kind::Routing, "n1:1"));
+        world.answer(&asked, &Response::Map(world.map.encode()));
+        let (done, result) = world.completion().unwrap();
+        assert!(done == id && result.is_ok(), "{result:?}");
+    }
 }
 
 #[test]
@@ -187,6 +208,17 @@ fn scan_believes_no_group_that_answers_out_of_order() {
         let (_, result) = world.completion().unwrap();
         assert!(matches!(result, Err(ClientError::Protocol { .. })), "{result:?}");
     }
+}
+
+#[test]
+fn scan_does_not_go_on_from_a_key_that_no_request_can_name() {
+    let mut world = World::new(options());
+    world.submit(Request::Scan(ScanOptions::prefix(b"", 10)));
+    let asked = world.give_map().remove(0);
+    let entries = vec![(vec![7; BODY_BYTES_MAX - 200], vec![])];
+    world.answer(&asked, &Response::Page { entries, more: true });
+    let (_, result) = world.completion().unwrap();
+    assert!(matches!(result, Err(ClientError::Protocol { .. })), "{result:?}");
 }
 
 #[test]

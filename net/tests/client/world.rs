@@ -178,15 +178,8 @@ impl World {
                 }
                 self.core.connected(connection, self.now);
                 let recv = RecvBuffer::new(0, BODY_BYTES_MAX);
-                let line = Line {
-                    address,
-                    core,
-                    recv,
-                    greeted: false,
-                    inflight: 0,
-                    inflight_bytes: 0,
-                    inflight_scans: 0,
-                };
+                let line =
+                    Line { address, core, recv, greeted: false, inflight: 0, inflight_bytes: 0, inflight_scans: 0 };
                 self.lines.insert(connection, line);
             }
             Effect::Close { connection } => {
