@@ -204,6 +204,7 @@ impl Core {
             self.routing = Some(Routing::new(map, self.routing.take()));
         }
         self.finish(ticket, Ok(Answer::Done));
+        self.leave_other_clusters(cluster);
         let Some(routing) = &self.routing else { return };
         let map = routing.map.clone();
         for waiting in std::mem::take(&mut self.awaiting_map) {

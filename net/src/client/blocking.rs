@@ -3,7 +3,8 @@
 //! There is no thread of its own: the client lives while one of its methods runs. One request at a time with
 //! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`]; many clients
 //! on one thread with [`Together`](super::together::Together).
-//! Host names are resolved anew at every connect; every address of a name is tried.
+//! Host names are resolved anew at every connect; every address of a name is tried, the next one at the next attempt if one
+//! says nothing.
 
 use super::connection::{ConnectionId, Effect};
 use super::core::Core;
@@ -283,8 +284,8 @@ impl Client {
     fn connect_and_close(&mut self, now: Duration) {
         while let Some(effect) = self.core.next_effect() {
             match effect {
-                Effect::Connect { connection, address, .. } => {
-                    self.sockets.connect(&mut self.core, connection, &address, now);
+                Effect::Connect { connection, address, address_turn, .. } => {
+                    self.sockets.connect(&mut self.core, connection, &address, address_turn, now);
                 }
                 Effect::Close { connection } => self.sockets.close(connection),
             }

@@ -51,8 +51,12 @@ pub(super) struct Connection {
     pub(super) host: usize,
     pub(super) core: u16,
     pub(super) stage: Stage,
+    /// The cluster the node says it belongs to; 0: none yet.
+    pub(super) cluster: u128,
     /// Until when it must be ready.
     pub(super) ready_by: Duration,
+    /// Which address of its host it was opened to first, as [`Host::address_turn`] was then.
+    pub(super) address_turn: usize,
     /// Requests to write once it is ready and has room.
     pub(super) queued: VecDeque<Ticket>,
     /// Scans that were held back meanwhile; the next ones to write when one is answered.
@@ -74,12 +78,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(host: usize, core: u16, ready_by: Duration) -> Connection {
+    pub(super) fn new(host: usize, core: u16, ready_by: Duration, address_turn: usize) -> Connection {
         Connection {
             host,
             core,
             stage: Stage::Connecting,
+            cluster: 0,
             ready_by,
+            address_turn,
             queued: VecDeque::new(),
             held_back: VecDeque::new(),
             out: Out::default(),
@@ -197,6 +203,8 @@ pub(super) struct Host {
     pub(super) connections: Vec<(u16, ConnectionId)>,
     /// Connections in a row that failed to open.
     pub(super) failures: u32,
+    /// Whose turn it is of the addresses its name has: the next one's after one that was of no use.
+    pub(super) address_turn: usize,
     /// Not before.
     pub(super) retry_at: Duration,
     /// Why a connection to it was of no use last.
@@ -258,6 +266,7 @@ impl Hosts {
             shards: None,
             connections: Vec::new(),
             failures: 0,
+            address_turn: 0,
             retry_at: Duration::ZERO,
             trouble: Trouble::Broken(String::new()),
         });
@@ -276,6 +285,8 @@ pub enum Effect {
         address: String,
         /// The core it will be for, as the hello that the core writes says.
         core: u16,
+        /// Which of the addresses that the name has is to be tried first, counted around.
+        address_turn: usize,
     },
     /// Close it; nothing is to be reported any more.
     Close {

@@ -197,10 +197,11 @@ impl Core {
     fn connect(&mut self, host: usize, core: u16) -> ConnectionId {
         let connection = self.next_connection_id();
         let ready_by = self.now + self.options.connect_timeout;
-        self.connections.insert(connection, Connection::new(host, core, ready_by));
-        self.hosts.list[host].connections.push((core, connection));
-        let address = self.hosts.list[host].address.clone();
-        self.effect(Effect::Connect { connection, address, core });
+        let of = &mut self.hosts.list[host];
+        of.connections.push((core, connection));
+        let (address, address_turn) = (of.address.clone(), of.address_turn);
+        self.connections.insert(connection, Connection::new(host, core, ready_by, address_turn));
+        self.effect(Effect::Connect { connection, address, core, address_turn });
         connection
     }
 

@@ -39,6 +39,8 @@ impl Core {
         host.trouble = trouble;
         if lost.stage != Stage::Ready {
             host.failures += 1;
+            // One failure of many connections moves it once.
+            host.address_turn += usize::from(host.address_turn == lost.address_turn);
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
         for ticket in lost.held_back.iter().chain(&lost.queued) {
@@ -91,8 +93,28 @@ impl Core {
             }
             return false;
         }
+        let cluster = self.routing.as_ref().map_or(0, |routing| routing.map.cluster);
+        if is_another(reply.cluster, cluster) {
+            self.broken(id, HelloRefusal::WrongCluster.into());
+            return false;
+        }
         connection.stage = Stage::Ready;
+        connection.cluster = reply.cluster;
         self.hosts.list[host].failures = 0;
         true
     }
+
+    /// The cluster is known now: connections from before may be to another one's nodes.
+    pub(super) fn leave_other_clusters(&mut self, cluster: u128) {
+        let others = self.connections.iter().filter(|(_, connection)| is_another(connection.cluster, cluster));
+        let others: Vec<ConnectionId> = others.map(|(id, _)| *id).collect();
+        for id in others {
+            self.broken(id, HelloRefusal::WrongCluster.into());
+        }
+    }
+}
+
+/// Whether a node of cluster `its` cannot be one of cluster `ours`; 0 is any, or none yet.
+fn is_another(its: u128, ours: u128) -> bool {
+    its != 0 && ours != 0 && its != ours
 }

@@ -38,6 +38,23 @@ fn server_that_accepts_and_says_nothing_is_passed_over() {
 }
 
 #[test]
+fn next_address_of_a_name_is_tried_after_one_that_says_nothing() {
+    let mut world = World::new(options());
+    world.refused.insert("n0:1".to_owned(), Refused::Silent);
+    world.submit(Request::Map);
+    let until = world.now + options().connect_timeout * 2 + MOMENT;
+    while world.advance(until) {}
+    assert_eq!(world.address_turns, [0, 1, 2]);
+    world.refused.clear();
+    world.some_within(options().connect_timeout + MOMENT);
+    assert_eq!(world.address_turns[3..], [3]);
+    // The one that was of use is the first again.
+    world.cut_all("n0:1");
+    world.some_within(MOMENT);
+    assert_eq!(world.address_turns[4..], [3]);
+}
+
+#[test]
 fn map_comes_from_any_endpoint_that_answers() {
     let mut world = World::of(map(3, 1), &["dead:1", "other:1", "n2:1"], options());
     world.refused.insert("dead:1".to_owned(), Refused::Connection);
@@ -69,6 +86,34 @@ fn map_comes_from_another_node_when_the_first_refuses_it() {
         let (done, result) = world.completion().unwrap();
         assert!(done == id && result.is_ok(), "{result:?}");
     }
+}
+
+#[test]
+fn node_of_another_cluster_is_asked_nothing_once_the_own_cluster_is_known() {
+    let mut world = World::new(options());
+    let group = (1..=4).find(|group| world.leader_of(*group) != 0).unwrap();
+    let (key, leader) = (world.key_of(group), format!("n{}:1", world.leader_of(group)));
+    world.refused.insert("n1:1".to_owned(), Refused::AsAnother);
+    world.refused.insert("n2:1".to_owned(), Refused::AsAnother);
+    // It may be asked for its status while no map is known.
+    let id = world.submit(Request::Status(Target::Address(leader.clone())));
+    let before = world.one();
+    world.answer(&before, &Response::Status(NodeStatus::default()));
+    assert_eq!(world.completion().map(|(done, _)| done), Some(id));
+    world.get(&key);
+    let mut asked = world.give_map();
+    if asked.is_empty() {
+        asked = world.some_within(MOMENT);
+    }
+    assert_eq!(asked[0].address, "n0:1", "neither over the connection from before nor over a new one");
+    // The right node is there again.
+    world.refused.clear();
+    let mut again = asked.remove(0);
+    while again.address != leader {
+        world.refuse(&again, Refusal::NotLeader { leader: Some(world.leader_of(group)) });
+        again = world.one_within(MOMENT);
+    }
+    assert_ne!(again.connection, before.connection);
 }
 
 #[test]

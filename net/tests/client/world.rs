@@ -72,6 +72,8 @@ pub struct World {
     lines: BTreeMap<ConnectionId, Line>,
     asked: VecDeque<Asked>,
     pub connects: Vec<(String, u16)>,
+    /// Which address of its name each of them was to begin with.
+    pub address_turns: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,8 @@ pub enum Refused {
     Silent,
     /// The hello is refused.
     Hello(HelloRefusal),
+    /// It greets, as a node of another cluster.
+    AsAnother,
     /// The hello is answered with these bytes.
     Says(&'static [u8]),
 }
@@ -115,6 +119,7 @@ impl World {
             lines: BTreeMap::new(),
             asked: VecDeque::new(),
             connects: Vec::new(),
+            address_turns: Vec::new(),
         }
     }
 
@@ -171,7 +176,8 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Connect { connection, address, core, .. } => {
+            Effect::Connect { connection, address, core, address_turn } => {
+                self.address_turns.push(address_turn);
                 self.connects.push((address.clone(), core));
                 if let Some(Refused::Connection) = self.refused.get(&address) {
                     return self.core.lost(connection, "connection refused", self.now);
@@ -211,7 +217,8 @@ impl World {
                 _ => Ok(()),
             };
             let shards = self.map.nodes[0].shards;
-            let (node, cluster, core) = (0, self.map.cluster, line.core);
+            let another = matches!(self.refused.get(&line.address), Some(Refused::AsAnother));
+            let (node, cluster, core) = (0, self.map.cluster ^ u128::from(another), line.core);
             let reply = HelloReply { status, core, shards, node, cluster, incarnation: 1, start: 1 };
             self.feed(id, &reply.encode());
             return true;
