@@ -236,6 +236,23 @@ fn answer_that_has_come_counts_however_late_it_is_looked_at() {
 }
 
 #[test]
+fn completions_of_others_are_kept_while_one_request_is_waited_for() {
+    let (address, thread) = node(None);
+    let mut client = client(&address);
+    // No deadline is too far away.
+    client.set_timeout(Duration::MAX);
+    let ids: Vec<_> = (0..3).map(|_| client.submit(Request::Get { key: b"key".to_vec(), stale: false })).collect();
+    let wrong = client.submit(Request::Write(Operation::Open));
+    assert_eq!(client.get(b"key"), Ok(None));
+    client.stop(&address, true).unwrap();
+    assert_eq!(client.in_flight(), 4);
+    let kept: Vec<_> = client.completed().into_iter().map(|completion| completion.id).collect();
+    assert_eq!(kept, [wrong, ids[0], ids[1], ids[2]]);
+    drop(client);
+    thread.join().unwrap();
+}
+
+#[test]
 fn names_are_resolved() {
     let (address, thread) = node(None);
     let port = address.rsplit_once(':').unwrap().1;

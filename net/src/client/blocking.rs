@@ -117,14 +117,18 @@ impl Client {
     /// One request from beginning to end. Completions of others that come meanwhile are kept for [`Client::poll`].
     pub fn call(&mut self, request: Request) -> Result<Answer, ClientError> {
         let id = self.submit(request);
+        // Put aside: a turn waits for nothing while there are completions.
+        let mut others = std::mem::take(&mut self.completions);
         loop {
-            if let Some(position) = self.completions.iter().position(|completion| completion.id == id)
-                && let Some(completion) = self.completions.remove(position)
-            {
-                return completion.result;
-            }
             // The core ends every request by its deadline, so this does too.
             self.turn(Duration::MAX);
+            let position = self.completions.iter().position(|completion| completion.id == id);
+            let found = position.and_then(|position| self.completions.remove(position));
+            others.append(&mut self.completions);
+            if let Some(completion) = found {
+                self.completions = others;
+                return completion.result;
+            }
         }
     }
 
