@@ -220,6 +220,15 @@ pub(super) enum Trouble {
     Mismatch(String),
 }
 
+impl Trouble {
+    /// For people.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Trouble::Broken(why) | Trouble::Mismatch(why) => why,
+        }
+    }
+}
+
 impl From<HelloError> for Trouble {
     fn from(error: HelloError) -> Trouble {
         match error {

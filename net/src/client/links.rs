@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, ConnectionId, Effect, Stage, Trouble};
 use super::core::Core;
+use super::error::ClientError;
 use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::Answer;
 use crate::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
@@ -22,17 +23,18 @@ impl Core {
     /// Opening a connection failed, or an open one broke; `why` is for people. Its requests are retried.
     pub fn lost(&mut self, connection: ConnectionId, why: &str, now: Duration) {
         self.now = self.now.max(now);
-        self.over(connection, Trouble::Broken(why.to_owned()));
+        self.over(connection, Trouble::Broken(why.to_owned()), true);
     }
 
     /// The connection cannot be used any further.
     pub(super) fn broken(&mut self, connection: ConnectionId, trouble: Trouble) {
         self.effect(Effect::Close { connection });
-        self.over(connection, trouble);
+        self.over(connection, trouble, false);
     }
 
-    /// The connection is no more. What waited for it or for answers from it goes elsewhere.
-    fn over(&mut self, connection: ConnectionId, trouble: Trouble) {
+    /// The connection is no more, as the other side ended it or as this one did. What waited for it or for answers from it
+    /// goes elsewhere.
+    fn over(&mut self, connection: ConnectionId, trouble: Trouble, by_other_side: bool) {
         let Some(lost) = self.connections.remove(&connection) else { return };
         let host = &mut self.hosts.list[lost.host];
         host.connections.retain(|(_, id)| *id != connection);
@@ -51,19 +53,22 @@ impl Core {
         let in_flight = self.pending.iter().filter(|(_, pending)| pending.phase == Phase::InFlight(connection));
         let in_flight: Vec<Ticket> = in_flight.map(|(ticket, _)| ticket).collect();
         for ticket in in_flight {
-            self.unanswered(ticket, &lost);
+            self.unanswered(ticket, &lost, by_other_side);
         }
     }
 
     /// A request was written to a connection that is no more. A frame of which not every byte was sent cannot have been
     /// read; one that was sent may have been.
-    fn unanswered(&mut self, ticket: Ticket, lost: &Connection) {
+    fn unanswered(&mut self, ticket: Ticket, lost: &Connection, by_other_side: bool) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         let sent = lost.out.sent_position() >= pending.frame_end;
         pending.maybe_applied |= sent && pending.is_write();
         if sent && matches!(pending.work, Work::Direct { ask: Ask::Stop { .. }, .. }) {
-            // What was to stop may be gone before its answer: that is what was asked for.
-            return self.finish(ticket, Ok(Answer::Done));
+            // What was to stop may be gone before its answer: that is what was asked for. If it only said nothing, who knows.
+            let host = &self.hosts.list[lost.host];
+            let unknown = |why| ClientError::OutcomeUnknown { why: format!("no answer from {}: {why}", host.address) };
+            let result = if by_other_side { Ok(Answer::Done) } else { Err(unknown(host.trouble.why())) };
+            return self.finish(ticket, result);
         }
         self.unreachable(ticket);
     }

@@ -1,6 +1,6 @@
 //! The map, scans over groups, questions to one node, and limits.
 
-use super::world::{Asked, Refused, World, map};
+use super::world::{Asked, Refused, TIMEOUT, World, map};
 use super::{MOMENT, options};
 use net::client::{Answer, Checksum, ClientError, ClientOptions, Request, ScanOptions, Target};
 use net::frame::{BODY_BYTES_MAX, Kind};
@@ -297,6 +297,19 @@ fn node_that_is_gone_before_it_answers_a_stop_has_stopped() {
     assert_eq!((asked.kind, request::stop(&asked.body).unwrap().clean), (Kind::Stop, false));
     world.cut(asked.connection);
     assert_eq!(world.completion(), Some((id, Ok(Answer::Done))));
+}
+
+#[test]
+fn node_that_says_nothing_to_a_stop_may_go_on() {
+    for silence_timeout in [options().silence_timeout, TIMEOUT * 10] {
+        let mut world = World::new(ClientOptions { silence_timeout, ..options() });
+        world.dead.insert("n1:1".to_owned());
+        let id = world.submit(Request::Stop { of: Target::Address("n1:1".to_owned()), clean: true });
+        assert_eq!(world.one().kind, Kind::Stop);
+        let (done, result) = world.completion_within(TIMEOUT);
+        assert_eq!(done, id);
+        assert!(matches!(&result, Err(ClientError::OutcomeUnknown { why }) if why.contains("n1:1")), "{result:?}");
+    }
 }
 
 #[test]
