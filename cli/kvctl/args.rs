@@ -43,12 +43,24 @@ pub struct Globals {
     /// How to print the answer [default: table on a terminal, plain otherwise]
     #[arg(short, long, global = true, value_enum, env = "KVCTL_OUTPUT", hide_env_values = true)]
     pub output: Option<Format>,
-    /// Give up after this long, such as 500ms, 5s or 1m; per request in `bench` and `data import`
-    #[arg(long, global = true, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "5s")]
+    /// Give up after this long, such as 500ms, 5s or 1m; per request in `bench` and `data import`, per page in `scan`
+    #[arg(long, global = true, value_parser = bounded, value_name = "DURATION", default_value = "5s")]
     pub timeout: Duration,
     /// How keys and values are written on this command line
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub encoding: Encoding,
+}
+
+/// What is longer than any patience, and short enough to be added to any moment.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A duration of a year at the most.
+fn bounded(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > DURATION_MAX => Err("a year is the most".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
