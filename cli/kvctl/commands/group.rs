@@ -112,7 +112,8 @@ fn compare_until(client: &mut Client, deadline: Instant) -> Result<Vec<Compared>
             let nodes: Vec<u16> = group.replicas.iter().map(|replica| replica.node()).collect();
             let name = |node| map.node(node).map(|entry| entry.name.clone());
             let one = ask(client, deadline, group.id, &nodes, name);
-            if one.verdict() != Verdict::Moving || Instant::now() >= deadline {
+            // Asked once more, they must have time to answer.
+            if one.verdict() != Verdict::Moving || Instant::now() + PAUSE >= deadline {
                 compared.push(one);
                 break;
             }
