@@ -358,6 +358,8 @@ Every number below --keys is one key, written once, so that every run with the s
 
 Without --rate a closed loop: a slow answer delays the next request, so these latencies are those of a patient
 client. With --rate an open loop: latency counts from the moment a request was due, also when it left late.
+Latencies and errors are those of the requests that began in --duration, however late they end; OPS/S counts
+the answers that came in it.
 
 ycsb-a to ycsb-f are the workloads of the Yahoo! Cloud Serving Benchmark, with its shares, its zipfian (0.99,
 scattered) and latest distributions and scans of 1 to 100 entries; one value of --value-size stands for the ten
@@ -377,4 +379,18 @@ Both files hold what `kvctl bench run -o json` printed. The exit code says nothi
     pub const DEMO: &str = "Examples:
   kvctl demo
   kvctl demo --nodes 5 --keep";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_can_be_added_to_any_moment() {
+        assert_eq!(bounded("365d"), Ok(DURATION_MAX));
+        assert!(std::time::Instant::now().checked_add(DURATION_MAX).is_some());
+        for wrong in ["366d", "100000000000years", "soon", ""] {
+            assert!(bounded(wrong).is_err(), "{wrong}");
+        }
+    }
 }

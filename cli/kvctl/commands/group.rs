@@ -24,7 +24,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn locate(globals: &Globals, argument: &OsStr) -> Result<Answer, Failure> {
     let key = key(argument, globals.encoding)?;
     let mut client = connect(globals)?;
+    let begun = Instant::now();
     let map = client.map()?;
+    client.set_timeout(globals.timeout.saturating_sub(begun.elapsed()));
     let group = map.ring().group_of(&key);
     let slot = slot_of(&key);
     let view = View::of(&client.status()?);
