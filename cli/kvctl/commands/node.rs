@@ -60,14 +60,11 @@ fn stopped(answer: Result<(), ClientError>, gone: impl FnOnce() -> bool) -> Resu
     match answer {
         Ok(()) => Ok(gone()),
         // A node that ends at once may not get its answer out.
-        Err(error @ (ClientError::Unreachable { .. } | ClientError::Unavailable { .. })) => {
-            if gone() {
-                Ok(true)
-            } else {
-                Err(error.into())
-            }
-        }
-        Err(error @ ClientError::OutcomeUnknown { .. }) => {
+        Err(
+            error @ (ClientError::Unreachable { .. }
+            | ClientError::Unavailable { .. }
+            | ClientError::OutcomeUnknown { .. }),
+        ) => {
             if gone() {
                 Ok(true)
             } else {
