@@ -43,12 +43,24 @@ pub struct Globals {
     /// How to print the answer [default: table on a terminal, plain otherwise]
     #[arg(short, long, global = true, value_enum, env = "KVCTL_OUTPUT", hide_env_values = true)]
     pub output: Option<Format>,
-    /// Give up after this long, such as 500ms, 5s or 1m; per request in `bench` and `data import`
-    #[arg(long, global = true, value_parser = humantime::parse_duration, value_name = "DURATION", default_value = "5s")]
+    /// Give up after this long, such as 500ms, 5s or 1m; per request in `bench` and `data import`, per page in `scan`
+    #[arg(long, global = true, value_parser = bounded, value_name = "DURATION", default_value = "5s")]
     pub timeout: Duration,
     /// How keys and values are written on this command line
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub encoding: Encoding,
+}
+
+/// What is longer than any patience, and short enough to be added to any moment.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A duration of a year at the most.
+fn bounded(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > DURATION_MAX => Err("a year is the most".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -346,6 +358,8 @@ Every number below --keys is one key, written once, so that every run with the s
 
 Without --rate a closed loop: a slow answer delays the next request, so these latencies are those of a patient
 client. With --rate an open loop: latency counts from the moment a request was due, also when it left late.
+Latencies and errors are those of the requests that began in --duration, however late they end; OPS/S counts
+the answers that came in it.
 
 ycsb-a to ycsb-f are the workloads of the Yahoo! Cloud Serving Benchmark, with its shares, its zipfian (0.99,
 scattered) and latest distributions and scans of 1 to 100 entries; one value of --value-size stands for the ten
@@ -365,4 +379,18 @@ Both files hold what `kvctl bench run -o json` printed. The exit code says nothi
     pub const DEMO: &str = "Examples:
   kvctl demo
   kvctl demo --nodes 5 --keep";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_can_be_added_to_any_moment() {
+        assert_eq!(bounded("365d"), Ok(DURATION_MAX));
+        assert!(std::time::Instant::now().checked_add(DURATION_MAX).is_some());
+        for wrong in ["366d", "100000000000years", "soon", ""] {
+            assert!(bounded(wrong).is_err(), "{wrong}");
+        }
+    }
 }

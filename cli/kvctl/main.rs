@@ -13,6 +13,7 @@ mod output;
 mod text;
 mod value;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
 
 /// Help and version go where clap sends them; a usage error is one JSON document where JSON was asked for.
 fn not_understood(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && asked_for_json() {
+    if error.use_stderr() && asked_for_json(std::env::args_os()) {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
         return output::fail(Format::Json, &Failure::usage(first).hint("kvctl --help"));
@@ -46,10 +47,27 @@ fn not_understood(error: &clap::Error) -> ExitCode {
 }
 
 // The arguments could not be parsed, so this is a guess, as good as the arguments allow.
-fn asked_for_json() -> bool {
-    let arguments: Vec<String> = std::env::args().take_while(|argument| argument != "--").collect();
+fn asked_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<String> = arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .take_while(|argument| argument != "--")
+        .collect();
     let pair = |words: &[String]| matches!(words[0].as_str(), "-o" | "--output") && words[1] == "json";
     arguments.windows(2).any(pair)
         || arguments.iter().any(|argument| matches!(argument.as_str(), "-ojson" | "-o=json" | "--output=json"))
         || std::env::var("KVCTL_OUTPUT").is_ok_and(|format| format == "json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    #[test]
+    fn arguments_that_are_no_text_ask_for_json_like_others() {
+        let asked = |words: &[&[u8]]| asked_for_json(words.iter().map(|word| OsString::from_vec(word.to_vec())));
+        assert!(asked(&[b"kvctl", b"get", b"\xff", b"-o", b"json"]));
+        assert!(!asked(&[b"kvctl", b"get", b"\xff", b"--", b"-ojson"]));
+    }
 }

@@ -51,8 +51,10 @@ fn start(run: &Run) -> ExitCode {
     if !loaded.settings.journal.fsync {
         tracing::warn!("journal.fsync is off: a power cut may lose acknowledged writes");
     }
+    let node = &loaded.settings.node;
     if !run.dev
-        && let Err(error) = traces::leave(&loaded.settings.node.data, &sources::arguments(&run.sources, &loaded))
+        && let Err(error) =
+            traces::leave(&node.data, &node.name, node.shards, &sources::arguments(&run.sources, &loaded))
     {
         return failed(&error);
     }

@@ -5,6 +5,7 @@ use config::Settings;
 use config::load::{self, ConfigError, ENVIRONMENT_PREFIX, Loaded, Origin};
 use config::servers::{self, ServersError};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -20,6 +21,13 @@ pub enum SourcesError {
     Config(ConfigError),
     Servers(ServersError),
     Temporary(std::io::Error),
+    /// An environment variable that would be a setting is no text.
+    NotText(OsString),
+    /// A temporary node is told to keep its data somewhere.
+    DevData {
+        data: PathBuf,
+        origin: Option<Origin>,
+    },
 }
 
 impl std::fmt::Display for SourcesError {
@@ -28,6 +36,21 @@ impl std::fmt::Display for SourcesError {
             SourcesError::Config(error) => error.fmt(f),
             SourcesError::Servers(error) => error.fmt(f),
             SourcesError::Temporary(error) => write!(f, "no temporary directory for --dev: {error}"),
+            SourcesError::NotText(name) => {
+                write!(
+                    f,
+                    "environment variable {}: neither its name nor its value may be anything but UTF-8",
+                    name.display()
+                )
+            }
+            SourcesError::DevData { data, origin } => {
+                let origin = origin.as_ref().map_or(String::new(), |origin| format!("{origin}: "));
+                write!(
+                    f,
+                    "{origin}node.data = {}: with --dev the data is temporary; leave one of them out",
+                    data.display()
+                )
+            }
         }
     }
 }
@@ -43,6 +66,11 @@ pub fn prepare(run: &Run) -> Result<(Prepared, Option<TempDir>), SourcesError> {
     defaults.node.name = "dev".into();
     defaults.node.data = directory.path().into();
     let mut prepared = load_over(defaults, &run.sources)?;
+    let Loaded { settings, origins } = &prepared.loaded;
+    if settings.node.data != directory.path() {
+        let (data, origin) = (settings.node.data.clone(), origins.get("node.data").cloned());
+        return Err(SourcesError::DevData { data, origin });
+    }
     prepared.remarks.push(format!(
         "--dev: NOT DURABLE (data in {} is removed at the end), NOT SECURE (no passwords, no encryption)",
         directory.path().display()
@@ -64,8 +92,19 @@ fn load_over(defaults: Settings, sources: &Sources) -> Result<Prepared, SourcesE
         origin = Origin::Servers(path.clone());
         remarks = servers::described(&list, listen);
     }
-    let loaded = load::load(over, origin, sources.config.as_deref(), std::env::vars(), &overrides(sources));
+    let environment = settings_of(std::env::vars_os())?;
+    let loaded = load::load(over, origin, sources.config.as_deref(), environment, &overrides(sources));
     Ok(Prepared { loaded: loaded.map_err(SourcesError::Config)?, remarks })
+}
+
+/// The environment's settings. Other variables are not our business, whatever they hold.
+fn settings_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, SourcesError> {
+    let ours = variables.filter(|(name, _)| name.as_bytes().starts_with(ENVIRONMENT_PREFIX.as_bytes()));
+    ours.map(|(name, value)| match (name.to_str(), value.to_str()) {
+        (Some(name), Some(value)) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(SourcesError::NotText(name)),
+    })
+    .collect()
 }
 
 /// The options as settings, weaker ones first.
@@ -104,10 +143,12 @@ pub fn arguments(sources: &Sources, loaded: &Loaded) -> Vec<OsString> {
     if let Some(file) = &sources.config {
         add("--config", absolute(file));
     }
-    let environment = std::env::vars().filter_map(|(variable, value)| {
-        let name = variable.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase().replacen("__", ".", 1);
-        Some((name, value))
-    });
+    // It was read before, or there would be no node.
+    let environment =
+        settings_of(std::env::vars_os()).unwrap_or_default().into_iter().filter_map(|(variable, value)| {
+            let name = variable.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase().replacen("__", ".", 1);
+            Some((name, value))
+        });
     let said = ["node.name", "node.data"];
     let said = |name: &str| said.contains(&name) || name == "node.listen" && sources.servers.is_some();
     for (name, value) in environment.chain(overrides(sources)).filter(|(name, _)| !said(name) && name != "node.new") {
@@ -121,6 +162,7 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
     use clap::Parser;
+    use std::os::unix::ffi::OsStringExt;
 
     fn run(arguments: &[OsString]) -> Run {
         let program = OsString::from("kvd");
@@ -171,6 +213,29 @@ mod tests {
         assert_eq!((first.node.groups, first.node.cpus.as_slice()), (16, [1, 0].as_slice()));
         first.node.data = std::path::absolute(&first.node.data).unwrap();
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn variables_that_are_no_text_matter_only_where_they_are_settings() {
+        let no_text = OsString::from_vec(vec![b'a', 0xff]);
+        let ours = ("KVD__NODE__SHARDS".into(), "3".into());
+        let others = [(no_text.clone(), "x".into()), ("OTHER".into(), no_text.clone()), ours];
+        let settings = settings_of(others.into_iter()).map_err(|error| error.to_string());
+        assert_eq!(settings, Ok(vec![("KVD__NODE__SHARDS".to_owned(), "3".to_owned())]));
+        let refused = settings_of([("KVD__NODE__NAME".into(), no_text)].into_iter()).unwrap_err().to_string();
+        assert!(refused.contains("KVD__NODE__NAME"), "{refused}");
+    }
+
+    #[test]
+    fn temporary_data_lies_nowhere_else() {
+        let arguments = ["run", "--dev", "--set", "node.data=/d"].map(OsString::from);
+        let refused = prepare(&run(&arguments)).err().map(|error| error.to_string());
+        assert_eq!(
+            refused.unwrap(),
+            "command line: node.data = /d: with --dev the data is temporary; leave one of them out"
+        );
+        let (prepared, directory) = prepare(&run(&arguments[..2])).map_err(|error| error.to_string()).unwrap();
+        assert_eq!(prepared.loaded.settings.node.data, directory.unwrap().path());
     }
 
     #[test]

@@ -24,15 +24,15 @@ impl std::fmt::Display for TracesError {
     }
 }
 
-/// Writes both, making the directory if it is not there. The traces of a running node are left alone: it holds
-/// the lock, and this process will be refused.
-pub fn leave(data: &Path, arguments: &[OsString]) -> Result<(), TracesError> {
+/// Writes both, making the directory if it is not there. The traces of a running node, which holds the lock, and those of
+/// another node than `name` with `shards` shards are left alone: this process will be refused.
+pub fn leave(data: &Path, name: &str, shards: u16, arguments: &[OsString]) -> Result<(), TracesError> {
     let failed = |path: &Path| {
         let path = path.to_path_buf();
         move |error| TracesError { path, error }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
-    if in_use(data) {
+    if in_use(data) || is_anothers(data, name, shards) {
         return Ok(());
     }
     let mut bytes = Vec::new();
@@ -48,6 +48,17 @@ pub fn leave(data: &Path, arguments: &[OsString]) -> Result<(), TracesError> {
     Ok(())
 }
 
+/// Whether the directory has an identity, and not this one. The node itself will say so.
+fn is_anothers(data: &Path, name: &str, shards: u16) -> bool {
+    match fs::read_to_string(data.join("IDENTITY")) {
+        Ok(text) => {
+            let has = |line: String| text.lines().any(|found| found == line);
+            !(has(format!("name={name}")) && has(format!("shards={shards}")))
+        }
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 fn in_use(data: &Path) -> bool {
     let lock = File::open(data.join("LOCK"));
     lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
@@ -60,14 +71,27 @@ mod tests {
     #[test]
     fn a_running_node_keeps_its_traces() {
         let data = tempfile::tempdir().unwrap();
-        leave(data.path(), &["run".into(), "--name".into(), "n1".into()]).unwrap();
+        leave(data.path(), "n1", 1, &["run".into(), "--name".into(), "n1".into()]).unwrap();
         assert_eq!(fs::read(data.path().join("args")).unwrap(), b"run\0--name\0n1\0");
         let pid = fs::read_to_string(data.path().join("pid")).unwrap();
         assert_eq!(pid.trim(), std::process::id().to_string());
 
         let lock = File::create(data.path().join("LOCK")).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-        leave(data.path(), &["other".into()]).unwrap();
+        leave(data.path(), "n1", 1, &["other".into()]).unwrap();
         assert_eq!(fs::read(data.path().join("args")).unwrap(), b"run\0--name\0n1\0");
+    }
+
+    #[test]
+    fn another_node_leaves_no_traces() {
+        let data = tempfile::tempdir().unwrap();
+        let leave = |name, shards, argument: &str| leave(data.path(), name, shards, &[argument.into()]).unwrap();
+        leave("n1", 2, "first");
+        fs::write(data.path().join("IDENTITY"), "format=1\nname=n1\nincarnation=7\nshards=2\n").unwrap();
+        leave("n2", 2, "other");
+        leave("n1", 20, "other");
+        assert_eq!(fs::read(data.path().join("args")).unwrap(), b"first\0");
+        leave("n1", 2, "again");
+        assert_eq!(fs::read(data.path().join("args")).unwrap(), b"again\0");
     }
 }

@@ -1,7 +1,7 @@
 //! The wire: what travels between nodes and between clients and nodes, and the client itself.
 //!
 //! - [`hello`]: the fixed 64 bytes that open a connection and name the core it is for.
-//! - [`frame`]: the 24-byte header and checksum of everything that follows, and the receive buffer.
+//! - [`frame`]: the 24-byte header and checksum of everything that follows; [`receive`]: the buffer it is found in.
 //! - [`request`], [`response`], [`status`]: what a client asks and what it is answered.
 //! - [`peer`]: Raft messages of many groups in one frame; [`exchange`]: what concerns all groups of two cores;
 //!   [`founding`]: what nodes ask before there is a cluster; [`snapshot`]: the state

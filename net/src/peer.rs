@@ -124,7 +124,7 @@ fn take(rest: &mut &[u8]) -> Result<(GroupId, Message), PeerError> {
     Ok((group, message))
 }
 
-/// What a message takes in a frame, from above: 26 bytes an entry, 64 for everything else.
+/// What a message takes in a frame, from above: 32 bytes an entry beside its payload, 64 for everything else.
 fn estimated_bytes(message: &Message) -> usize {
     let entries = match &message.body {
         Body::Append { entries, .. } => entries.iter().map(Entry::bytes).sum(),

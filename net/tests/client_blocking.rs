@@ -4,7 +4,9 @@ mod fake_node;
 
 use engine_core::command::{BatchOperation, Operation};
 use fake_node::{Line, State};
-use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Together};
+use net::client::{
+    Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Target, Together,
+};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
@@ -202,6 +204,52 @@ fn nobody_listening_is_an_error_within_the_timeout() {
     assert!(matches!(&result, Err(ClientError::Unavailable { why }) if why.contains("refused")), "{result:?}");
     assert!(matches!(client.status(), Err(ClientError::Unreachable { .. })));
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Answers the next bytes that come over `stream`: the answers are with the client's system then.
+fn answer_once(stream: &mut TcpStream, line: &mut Line, state: &mut State) {
+    let mut buffer = vec![0; 64 << 10];
+    let count = stream.read(&mut buffer).unwrap();
+    stream.write_all(&line.feed(state, &buffer[..count])).unwrap();
+}
+
+#[test]
+fn answer_that_has_come_counts_however_late_it_is_looked_at() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (mut client, mut state, mut line) = (client(&address), State::new(&address), Line::new());
+    client.set_timeout(Duration::from_secs(2));
+    // When the request's deadline and the connection's silence are over.
+    let over = Instant::now() + client.timeout();
+    client.submit(Request::Status(Target::Address(address)));
+    assert!(client.poll(Duration::ZERO).is_empty());
+    let (mut stream, _) = listener.accept().unwrap();
+    // The connection is open: the hello is sent; then the reply is there: the request is.
+    assert!(client.poll(Duration::ZERO).is_empty());
+    answer_once(&mut stream, &mut line, &mut state);
+    assert!(client.poll(Duration::ZERO).is_empty());
+    assert!(client.poll(Duration::ZERO).is_empty());
+    answer_once(&mut stream, &mut line, &mut state);
+    std::thread::sleep(over.saturating_duration_since(Instant::now()));
+    let completions = client.poll(Duration::ZERO);
+    assert!(matches!(&completions[..], [one] if one.result.is_ok()), "{completions:?}");
+}
+
+#[test]
+fn completions_of_others_are_kept_while_one_request_is_waited_for() {
+    let (address, thread) = node(None);
+    let mut client = client(&address);
+    // No deadline is too far away.
+    client.set_timeout(Duration::MAX);
+    let ids: Vec<_> = (0..3).map(|_| client.submit(Request::Get { key: b"key".to_vec(), stale: false })).collect();
+    let wrong = client.submit(Request::Write(Operation::Open));
+    assert_eq!(client.get(b"key"), Ok(None));
+    client.stop(&address, true).unwrap();
+    assert_eq!(client.in_flight(), 4);
+    let kept: Vec<_> = client.completed().into_iter().map(|completion| completion.id).collect();
+    assert_eq!(kept, [wrong, ids[0], ids[1], ids[2]]);
+    drop(client);
+    thread.join().unwrap();
 }
 
 #[test]

@@ -6,8 +6,8 @@ use engine_core::command::{ClientId, Operation};
 use fake_node::{Line, State};
 use futures_lite::{AsyncRead, AsyncWrite, future};
 use net::client::shell::Shell;
-use net::client::{Answer, ClientError, ClientOptions, Core, Request};
-use std::cell::RefCell;
+use net::client::{Answer, ClientError, ClientOptions, Core, Request, Target};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,11 +22,13 @@ struct Stream {
     line: Line,
     answers: Vec<u8>,
     writes_left: usize,
+    /// What was answered does not come yet.
+    held: Rc<Cell<bool>>,
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.answers.is_empty() {
+        if self.answers.is_empty() || self.held.get() {
             return if self.writes_left == 0 { Poll::Ready(Ok(0)) } else { Poll::Pending };
         }
         let count = buffer.len().min(self.answers.len());
@@ -60,6 +62,11 @@ impl AsyncWrite for Stream {
     }
 }
 
+fn stream(state: &Rc<RefCell<State>>, held: &Rc<Cell<bool>>) -> Stream {
+    let (state, held) = (state.clone(), held.clone());
+    Stream { state, line: Line::new(), answers: vec![], writes_left: 1000, held }
+}
+
 fn core() -> Core {
     Core::new(&[ADDRESS.to_owned()], ClientOptions::default(), ClientId(3), 1)
 }
@@ -83,7 +90,7 @@ fn requests_are_answered_over_streams_that_break() {
     let open = async |address: &str| {
         assert_eq!(address, ADDRESS);
         *opened.borrow_mut() += 1;
-        Ok(Stream { state: state.clone(), line: Line::new(), answers: vec![], writes_left: 5 })
+        Ok(Stream { state: state.clone(), line: Line::new(), answers: vec![], writes_left: 5, held: Rc::default() })
     };
     let mut shell = Shell::new(core(), open, sleep);
     future::block_on(async {
@@ -110,9 +117,28 @@ fn stream_that_is_given_is_used_before_any_is_opened() {
     let state = Rc::new(RefCell::new(State::new(ADDRESS)));
     let open = async |_: &str| Err::<Stream, _>(io::ErrorKind::ConnectionRefused.into());
     let mut shell = Shell::new(core(), open, sleep);
-    shell.adopt(ADDRESS, Stream { state: state.clone(), line: Line::new(), answers: vec![], writes_left: 1000 });
+    shell.adopt(ADDRESS, stream(&state, &Rc::default()));
     let result = future::block_on(shell.call(put(1), Duration::from_secs(5)));
     assert_eq!(result, Ok(Answer::Done));
+}
+
+#[test]
+fn answer_that_has_come_counts_however_late_it_is_looked_at() {
+    let (state, held) = (Rc::new(RefCell::new(State::new(ADDRESS))), Rc::default());
+    let open = async |_: &str| Ok(stream(&state, &held));
+    let mut shell = Shell::new(core(), open, sleep);
+    let status = || Request::Status(Target::Address(ADDRESS.to_owned()));
+    let timeout = Duration::from_millis(500);
+    future::block_on(async {
+        assert!(shell.call(status(), timeout * 10).await.is_ok());
+        held.set(true);
+        shell.submit(status(), timeout);
+        assert_eq!(future::poll_once(shell.next()).await, None, "it is sent");
+        held.set(false);
+        // The caller has something else to do until the deadline is over.
+        sleep(timeout).await;
+        assert!(shell.next().await.unwrap().result.is_ok());
+    });
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Janitor, STOP_PATIENCE, free_port, kvctl, scratch, start, terminate, until};
+use rustix::process::Signal;
+
+use crate::harness::{Janitor, STOP_PATIENCE, free_port, kvctl, scratch, signal, start, terminate, until};
 
 #[test]
 fn a_stopped_node_is_started_again_by_its_data_directory() {
@@ -256,4 +258,19 @@ fn refused(arguments: &[&str]) -> String {
     assert!(ended.is_ok(), "it runs with {arguments:?}\n{said}");
     assert!(!status.success(), "{arguments:?}\n{said}");
     said
+}
+
+#[test]
+fn a_comparison_does_not_wait_for_a_silent_node_once_for_each_group() {
+    let cluster = start("checksum-silent", &[1, 1, 1]);
+    signal(&cluster, 2, Signal::STOP);
+    let compared =
+        kvctl(&cluster.endpoints(), &["group", "checksum", "--timeout", "1s", "-o", "json"]).exits(10).json();
+    let replicas = compared["map_group"]["replicas"].as_array().expect("replicas");
+    let silent = replicas.iter().find(|replica| replica["node"] == "n3").expect("one on each node");
+    assert!(silent["error"].is_string(), "{compared}");
+    let last = compared["groups"].as_array().and_then(|groups| groups.last()).expect("a group");
+    for replica in last["replicas"].as_array().expect("replicas") {
+        assert!(replica["error"].as_str().is_some_and(|error| error.contains("no time left")), "{compared}");
+    }
 }

@@ -13,6 +13,7 @@ mod run;
 pub use local::{Janitor, LocalCluster, LocalNode, Plan, free_port, until};
 pub use run::{Run, kvctl, kvctl_with_input};
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -41,11 +42,15 @@ pub fn start_with(name: &str, shards: &[u16], settings: &[&str]) -> LocalCluster
 
 /// Sends SIGTERM to a node and waits until it has ended, which must be with exit status 0.
 pub fn terminate(cluster: &mut LocalCluster, position: usize) {
-    use rustix::process::{Pid, Signal, kill_process};
+    signal(cluster, position, Signal::TERM);
+    cluster.wait_end(position, STOP_PATIENCE).expect("a clean end");
+}
+
+/// Sends a signal to a node.
+pub fn signal(cluster: &LocalCluster, position: usize, signal: Signal) {
     let id = cluster.nodes[position].id().expect("a running node");
     let id = Pid::from_raw(i32::try_from(id).expect("a process id")).expect("not 0");
-    kill_process(id, Signal::TERM).expect("the signal is sent");
-    cluster.wait_end(position, STOP_PATIENCE).expect("a clean end");
+    kill_process(id, signal).expect("the signal is sent");
 }
 
 /// What [`start_with`] starts.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::examples;
+use super::{bounded, examples};
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
@@ -111,7 +111,7 @@ pub struct BenchWork {
     #[arg(long, default_value = "10s", value_parser = some_time)]
     pub duration: Duration,
     /// How long to run before measuring
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = bounded)]
     pub warmup: Duration,
 }
 
@@ -196,11 +196,8 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn some_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration.is_zero() => Err("nothing can be measured in no time".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(error.to_string()),
-    }
+    let duration = bounded(text)?;
+    if duration.is_zero() { Err("nothing can be measured in no time".to_owned()) } else { Ok(duration) }
 }
 
 #[cfg(test)]

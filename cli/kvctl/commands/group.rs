@@ -24,7 +24,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn locate(globals: &Globals, argument: &OsStr) -> Result<Answer, Failure> {
     let key = key(argument, globals.encoding)?;
     let mut client = connect(globals)?;
+    let begun = Instant::now();
     let map = client.map()?;
+    client.set_timeout(globals.timeout.saturating_sub(begun.elapsed()));
     let group = map.ring().group_of(&key);
     let slot = slot_of(&key);
     let view = View::of(&client.status()?);
@@ -94,16 +96,26 @@ impl Compared {
     }
 }
 
-/// Asks every replica of every group, again while they are at different indexes, at most `patience` long.
+/// Asks every replica of every group, again while they are at different indexes, at most `patience` long: those that could
+/// not be asked by then count as not answering.
 pub fn compare(client: &mut Client, patience: Duration) -> Result<Vec<Compared>, Failure> {
-    let deadline = Instant::now() + patience;
+    let (deadline, each) = (Instant::now() + patience, client.timeout());
+    client.set_timeout(each.min(patience));
+    let compared = compare_until(client, deadline);
+    client.set_timeout(each);
+    compared
+}
+
+fn compare_until(client: &mut Client, deadline: Instant) -> Result<Vec<Compared>, Failure> {
     let map = client.map()?;
     let mut compared = Vec::new();
     for group in &map.groups {
         loop {
             let nodes: Vec<u16> = group.replicas.iter().map(|replica| replica.node()).collect();
-            let one = ask(client, group.id, &nodes, |node| map.node(node).map(|entry| entry.name.clone()));
-            if one.verdict() != Verdict::Moving || Instant::now() >= deadline {
+            let name = |node| map.node(node).map(|entry| entry.name.clone());
+            let one = ask(client, deadline, group.id, &nodes, name);
+            // Asked once more, they must have time to answer.
+            if one.verdict() != Verdict::Moving || Instant::now() + PAUSE >= deadline {
                 compared.push(one);
                 break;
             }
@@ -113,8 +125,22 @@ pub fn compare(client: &mut Client, patience: Duration) -> Result<Vec<Compared>,
     Ok(compared)
 }
 
-fn ask(client: &mut Client, group: GroupId, nodes: &[u16], name: impl Fn(u16) -> Option<String>) -> Compared {
-    let sum = |&node: &u16| (name(node).unwrap_or_else(|| format!("#{node}")), client.checksum(group, node));
+fn ask(
+    client: &mut Client,
+    deadline: Instant,
+    group: GroupId,
+    nodes: &[u16],
+    name: impl Fn(u16) -> Option<String>,
+) -> Compared {
+    let mut checksum = |node| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ClientError::Unavailable { why: "there was no time left to ask it".to_owned() });
+        }
+        client.set_timeout(client.timeout().min(left));
+        client.checksum(group, node)
+    };
+    let sum = |&node: &u16| (name(node).unwrap_or_else(|| format!("#{node}")), checksum(node));
     Compared { group: group.0, replicas: nodes.iter().map(sum).collect() }
 }
 

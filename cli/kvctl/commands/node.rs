@@ -48,16 +48,31 @@ pub fn stop(globals: &Globals, name: &str, clean: bool) -> Result<Answer, Failur
     let address = map.nodes[usize::from(number)].address.clone();
     let deadline = Instant::now() + globals.timeout;
     wait_serving(&mut client, &address, deadline)?;
-    match client.stop(&address, clean) {
-        // A node that ends at once may not get its answer out; whether it has ended is asked next.
-        Ok(()) | Err(ClientError::Unreachable { .. } | ClientError::Unavailable { .. }) => {}
-        Err(ClientError::OutcomeUnknown { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let stopped = wait_gone(&address, deadline);
+    let answer = client.stop(&address, clean);
+    let stopped = stopped(answer, || wait_gone(&address, deadline))?;
     let json = json!({ "node": name, "clean": clean, "stopped": stopped });
     let state = if stopped { "stopped" } else { "stopping" };
     Ok(Answer::row(json, &["NODE", "STATE"], vec![name.to_owned(), state.to_owned()]))
+}
+
+/// Whether the node has stopped, given what a stop was answered; else it is at it.
+fn stopped(answer: Result<(), ClientError>, gone: impl FnOnce() -> bool) -> Result<bool, Failure> {
+    match answer {
+        Ok(()) => Ok(gone()),
+        // A node that ends at once may not get its answer out.
+        Err(
+            error @ (ClientError::Unreachable { .. }
+            | ClientError::Unavailable { .. }
+            | ClientError::OutcomeUnknown { .. }),
+        ) => {
+            if gone() {
+                Ok(true)
+            } else {
+                Err(Failure::from(error).hint("kvctl status"))
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Waits while the node is starting and takes no requests. The connections that it has then end when it serves, and a stop on
@@ -361,6 +376,22 @@ mod tests {
         drop(listener);
         assert!(wait_gone(&address, Instant::now()));
         assert!(!is_gone("no address"));
+    }
+
+    #[test]
+    fn a_stop_that_was_not_answered_has_stopped_only_who_is_gone() {
+        let why = || "no answer".to_owned();
+        let unanswered = [
+            (ClientError::OutcomeUnknown { why: why() }, Code::Unknown),
+            (ClientError::Unavailable { why: why() }, Code::Unavailable),
+            (ClientError::Unreachable { address: "h:1".to_owned(), why: why() }, Code::Unavailable),
+        ];
+        for (error, code) in unanswered {
+            assert!(stopped(Err(error.clone()), || true).unwrap());
+            assert_eq!(stopped(Err(error), || false).unwrap_err().code, code);
+        }
+        assert!(!stopped(Ok(()), || false).unwrap(), "it is at it");
+        assert!(stopped(Err(ClientError::Forbidden), || unreachable!()).is_err());
     }
 
     #[test]

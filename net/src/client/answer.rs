@@ -25,7 +25,7 @@ impl Core {
         self.now = self.now.max(now);
         let Some(held) = self.connections.get_mut(&connection) else { return };
         held.heard_at = self.now;
-        held.pinged = false;
+        held.pinged_at = None;
         held.recv.filled(count);
         if held.stage != Stage::Ready && !self.greeted(connection) {
             return;
@@ -86,6 +86,11 @@ impl Core {
                 Answer::Checksum(Checksum { applied, entries, hash })
             }
             (Work::Direct { ask: Ask::Stop { .. }, .. }, Response::Done) => Answer::Done,
+            (Work::FetchMap { mismatches }, response) => {
+                *mismatches += 1;
+                let why = format!("{} answered with a {}", self.hosts.list[pending.host].address, name(&response));
+                return self.ask_another_for_the_map(ticket, why, Duration::ZERO);
+            }
             (_, response) => {
                 // It was answered, but with what? A write may have happened.
                 pending.maybe_applied = true;
@@ -118,10 +123,20 @@ impl Core {
             _ => return,
         };
         let result = match (outcome, operation) {
-            (Outcome::Done, _) => Ok(Answer::Done),
-            (Outcome::Old(value), _) => Ok(Answer::Old(value)),
-            (Outcome::Swapped, _) => Ok(Answer::Cas(CasResult::Swapped)),
-            (Outcome::Mismatch { current }, _) => Ok(Answer::Cas(CasResult::Mismatch { current })),
+            (
+                Outcome::Done,
+                Operation::Put { return_old: false, .. }
+                | Operation::Delete { return_old: false, .. }
+                | Operation::Batch { .. },
+            ) => Ok(Answer::Done),
+            (
+                Outcome::Old(value),
+                Operation::Put { return_old: true, .. } | Operation::Delete { return_old: true, .. },
+            ) => Ok(Answer::Old(value)),
+            (Outcome::Swapped, Operation::CompareAndSwap { .. }) => Ok(Answer::Cas(CasResult::Swapped)),
+            (Outcome::Mismatch { current }, Operation::CompareAndSwap { .. }) => {
+                Ok(Answer::Cas(CasResult::Mismatch { current }))
+            }
             // A swap's result is always kept, so one whose result is gone was a mismatch.
             (Outcome::AlreadyApplied, Operation::CompareAndSwap { .. }) => Ok(Answer::Cas(CasResult::MismatchGone)),
             (
@@ -131,9 +146,11 @@ impl Core {
             (Outcome::AlreadyApplied, _) => Ok(Answer::Done),
             (Outcome::SessionEvicted, _) => return self.evicted(ticket),
             (Outcome::Refused(because), _) => Err(ClientError::BadInput { why: because.to_string() }),
-            (Outcome::Opened { .. }, _) => {
-                Err(ClientError::OutcomeUnknown { why: "a write was answered like an Open".to_owned() })
-            }
+            // It was answered, but like another write.
+            (
+                Outcome::Done | Outcome::Old(_) | Outcome::Swapped | Outcome::Mismatch { .. } | Outcome::Opened { .. },
+                _,
+            ) => Err(ClientError::OutcomeUnknown { why: "a write was answered like another".to_owned() }),
         };
         self.finish(ticket, result);
     }
@@ -168,20 +185,18 @@ impl Core {
         let map = match ClusterMap::decode(bytes) {
             Ok(map) => map,
             Err(error) => {
-                self.map_turn += 1;
                 let Some(pending) = self.pending.get_mut(ticket) else { return };
                 if let (Work::FetchMap { mismatches }, MapError::Version { .. }) = (&mut pending.work, &error) {
                     *mismatches += 1;
                 }
                 let why = format!("{}: {error}", self.hosts.list[pending.host].address);
-                return self.pause(ticket, why, Duration::ZERO);
+                return self.ask_another_for_the_map(ticket, why, Duration::ZERO);
             }
         };
         let cluster = self.routing.as_ref().map_or(map.cluster, |routing| routing.map.cluster);
         if map.cluster != cluster {
-            self.map_turn += 1;
             let why = format!("cluster {:032x} answers where {cluster:032x} was", map.cluster);
-            return self.pause(ticket, why, Duration::ZERO);
+            return self.ask_another_for_the_map(ticket, why, Duration::ZERO);
         }
         self.not_formed = None;
         if self.routing.as_ref().is_none_or(|routing| routing.map.epoch < map.epoch) {
@@ -189,6 +204,7 @@ impl Core {
             self.routing = Some(Routing::new(map, self.routing.take()));
         }
         self.finish(ticket, Ok(Answer::Done));
+        self.leave_other_clusters(cluster);
         let Some(routing) = &self.routing else { return };
         let map = routing.map.clone();
         for waiting in std::mem::take(&mut self.awaiting_map) {
@@ -200,8 +216,40 @@ impl Core {
         }
     }
 
+    /// Whoever was asked for the map gave none: the next one's turn it is, after a pause, `at_least` so long if there is
+    /// nobody else.
+    fn ask_another_for_the_map(&mut self, ticket: Ticket, why: String, at_least: Duration) {
+        self.map_turn += 1;
+        let alone = self.map_candidates() == 1;
+        self.pause(ticket, why, if alone { at_least } else { Duration::ZERO });
+    }
+
+    /// A node refused to give the map. It is not the only one that has it.
+    fn map_refused(&mut self, ticket: Ticket, refusal: Refusal) {
+        let Some(pending) = self.pending.get_mut(ticket) else { return };
+        let address = &self.hosts.list[pending.host].address;
+        let (why, at_least) = match refusal {
+            Refusal::NotFormed { waiting_for } => {
+                let why = not_formed(&waiting_for);
+                self.not_formed = Some(waiting_for);
+                (why, Duration::ZERO)
+            }
+            Refusal::Busy { retry_after_ms } => (format!("{address} is busy"), busy_pause(retry_after_ms)),
+            refusal => {
+                if let (Work::FetchMap { mismatches }, Refusal::Unsupported) = (&mut pending.work, &refusal) {
+                    *mismatches += 1;
+                }
+                (format!("{address} does not give the map: {refusal:?}"), Duration::ZERO)
+            }
+        };
+        self.ask_another_for_the_map(ticket, why, at_least);
+    }
+
     fn refused(&mut self, ticket: Ticket, refusal: Refusal) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
+        if matches!(pending.work, Work::FetchMap { .. }) {
+            return self.map_refused(ticket, refusal);
+        }
         let (group, node, redirects) = (pending.group, pending.node, pending.redirects);
         match refusal {
             Refusal::NotLeader { leader } => {
@@ -238,8 +286,7 @@ impl Core {
                 self.want_map();
             }
             Refusal::Busy { retry_after_ms } => {
-                let hint = Duration::from_millis(u64::from(retry_after_ms)).min(Duration::from_secs(1));
-                self.pause(ticket, "the node is busy".to_owned(), hint);
+                self.pause(ticket, "the node is busy".to_owned(), busy_pause(retry_after_ms));
             }
             Refusal::DiskFull => self.pause(ticket, "the node's disk is full".to_owned(), Duration::ZERO),
             Refusal::NotApplied => self.pause(ticket, "the leader changed".to_owned(), Duration::ZERO),
@@ -251,10 +298,6 @@ impl Core {
                 let why = not_formed(&waiting_for);
                 if matches!(pending.work, Work::Direct { .. }) {
                     return self.finish(ticket, Err(ClientError::NotFormed { waiting_for }));
-                }
-                if matches!(pending.work, Work::FetchMap { .. }) {
-                    self.map_turn += 1;
-                    self.not_formed = Some(waiting_for);
                 }
                 // A node that is starting, or waits to be let in, may stand where the map has a replica; others serve.
                 if let (Some(group), Some(node), Some(routing)) = (group, node, &mut self.routing) {
@@ -268,6 +311,11 @@ impl Core {
             Refusal::Forbidden => self.finish(ticket, Err(ClientError::Forbidden)),
         }
     }
+}
+
+/// How long a busy node is left alone.
+fn busy_pause(retry_after_ms: u32) -> Duration {
+    Duration::from_millis(u64::from(retry_after_ms)).min(Duration::from_secs(1))
 }
 
 fn name(response: &Response) -> &'static str {

@@ -3,7 +3,8 @@
 //! There is no thread of its own: the client lives while one of its methods runs. One request at a time with
 //! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`]; many clients
 //! on one thread with [`Together`](super::together::Together).
-//! Host names are resolved anew at every connect; every address of a name is tried.
+//! Host names are resolved anew at every connect; every address of a name is tried, the next one at the next attempt if one
+//! says nothing.
 
 use super::connection::{ConnectionId, Effect};
 use super::core::Core;
@@ -21,6 +22,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// Who has not looked at the network for so long looks before it believes that time has run out.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+
 /// A client of one cluster. Not shared between threads: each opens its own.
 #[derive(Debug)]
 pub struct Client {
@@ -33,6 +37,8 @@ pub struct Client {
     /// Something has happened since the last turn began; else nothing is to be done before `due`.
     stirred: bool,
     due: Duration,
+    /// When the network was looked at last.
+    looked_at: Duration,
     /// Requests nobody waits for any more: their completions are dropped.
     abandoned: BTreeSet<RequestId>,
 }
@@ -65,6 +71,7 @@ impl Client {
             completions: VecDeque::new(),
             stirred: true,
             due: Duration::ZERO,
+            looked_at: Duration::ZERO,
             abandoned: BTreeSet::new(),
         })
     }
@@ -110,14 +117,18 @@ impl Client {
     /// One request from beginning to end. Completions of others that come meanwhile are kept for [`Client::poll`].
     pub fn call(&mut self, request: Request) -> Result<Answer, ClientError> {
         let id = self.submit(request);
+        // Put aside: a turn waits for nothing while there are completions.
+        let mut others = std::mem::take(&mut self.completions);
         loop {
-            if let Some(position) = self.completions.iter().position(|completion| completion.id == id)
-                && let Some(completion) = self.completions.remove(position)
-            {
-                return completion.result;
-            }
             // The core ends every request by its deadline, so this does too.
             self.turn(Duration::MAX);
+            let position = self.completions.iter().position(|completion| completion.id == id);
+            let found = position.and_then(|position| self.completions.remove(position));
+            others.append(&mut self.completions);
+            if let Some(completion) = found {
+                self.completions = others;
+                return completion.result;
+            }
         }
     }
 
@@ -224,7 +235,13 @@ impl Client {
 
     /// What comes before the wait, and how long that may be.
     fn begin_turn(&mut self, until: Duration) -> Duration {
-        let now = self.started.elapsed();
+        let mut now = self.started.elapsed();
+        if now.saturating_sub(self.looked_at) >= LOOK_AFTER {
+            // The caller, or the whole process, was away: answers may lie there.
+            self.sockets.wait_and_receive(&mut self.core, Duration::ZERO, self.started);
+            now = self.started.elapsed();
+            self.looked_at = now;
+        }
         self.core.tick(now);
         self.connect_and_close(now);
         self.collect();
@@ -262,6 +279,7 @@ impl Client {
 
     fn end_turn(&mut self) {
         let now = self.started.elapsed();
+        self.looked_at = now;
         self.core.tick(now);
         self.connect_and_close(now);
         self.collect();
@@ -270,8 +288,8 @@ impl Client {
     fn connect_and_close(&mut self, now: Duration) {
         while let Some(effect) = self.core.next_effect() {
             match effect {
-                Effect::Connect { connection, address, .. } => {
-                    self.sockets.connect(&mut self.core, connection, &address, now);
+                Effect::Connect { connection, address, address_turn, .. } => {
+                    self.sockets.connect(&mut self.core, connection, &address, address_turn, now);
                 }
                 Effect::Close { connection } => self.sockets.close(connection),
             }

@@ -44,8 +44,10 @@ impl Core {
             next = next.min(match connection.stage {
                 Stage::Connecting | Stage::Greeting => connection.ready_by,
                 Stage::Ready if connection.unanswered == 0 => continue,
-                Stage::Ready if connection.pinged => connection.heard_at + self.options.silence_timeout,
-                Stage::Ready => connection.heard_at + half,
+                Stage::Ready => match connection.pinged_at {
+                    Some(pinged_at) => (connection.heard_at + self.options.silence_timeout).max(pinged_at + half),
+                    None => connection.heard_at + half,
+                },
             });
         }
         if next == Duration::MAX { None } else { Some(next) }
@@ -78,6 +80,7 @@ impl Core {
         self.awaiting_map.retain(|ticket| pending.get(*ticket).is_some());
         for connection in self.connections.values_mut() {
             connection.queued.retain(|ticket| pending.get(*ticket).is_some());
+            connection.held_back.retain(|ticket| pending.get(*ticket).is_some());
         }
         self.sessions.retain_waiting(|ticket| pending.get(ticket).is_some());
         self.pausing.retain(|Reverse((_, ticket))| pending.get(*ticket).is_some());
@@ -97,18 +100,23 @@ impl Core {
         wanted
     }
 
+    /// Silence counts against a node that was pinged and had its time to answer, not against one nobody listened to.
     fn look_at_connections(&mut self) {
         let (silence, now) = (self.options.silence_timeout, self.now);
+        let half = silence / 2;
         let verdict = |id: &ConnectionId| {
             let connection = &self.connections[id];
             let silent = now.saturating_sub(connection.heard_at);
             match connection.stage {
                 Stage::Connecting if now >= connection.ready_by => Some(Verdict::GiveUp("no connection in time")),
                 Stage::Greeting if now >= connection.ready_by => Some(Verdict::GiveUp("no reply to the hello in time")),
-                Stage::Ready if connection.unanswered > 0 && silent >= silence => Some(Verdict::GiveUp("it is silent")),
-                Stage::Ready if connection.unanswered > 0 && silent >= silence / 2 && !connection.pinged => {
-                    Some(Verdict::Ping)
-                }
+                Stage::Ready if connection.unanswered > 0 => match connection.pinged_at {
+                    None if silent >= half => Some(Verdict::Ping),
+                    Some(pinged_at) if silent >= silence && now.saturating_sub(pinged_at) >= half => {
+                        Some(Verdict::GiveUp("it is silent"))
+                    }
+                    _ => None,
+                },
                 _ => None,
             }
         };
@@ -121,7 +129,7 @@ impl Core {
                     if let Some(connection) = self.connections.get_mut(&id) {
                         write_empty(connection.out.buffer(), Kind::Ping, 0, PING_ID);
                         connection.unanswered += 1;
-                        connection.pinged = true;
+                        connection.pinged_at = Some(now);
                     }
                 }
             }

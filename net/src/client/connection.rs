@@ -11,8 +11,12 @@ use std::time::Duration;
 const RECV_BYTES: usize = 64 << 10;
 
 /// With so many bytes unanswered, the next request waits. A node reads no further with 8 MiB (by default) or 16,384
-/// requests of a connection in flight; this and a frame of the largest size are less, so a ping always finds a reader.
+/// requests of a connection in flight, or [`SCANS_MAX`] scans and one; this and a frame of the largest size are less, so a
+/// ping always finds a reader.
 const WINDOW_BYTES: usize = 3 << 20;
+
+/// With so many scans unanswered, the next one waits, and lets other requests pass.
+const SCANS_MAX: usize = 7;
 
 /// What a node charges a request beyond its body, and so does the window.
 const REQUEST_BYTES: usize = 256;
@@ -35,45 +39,62 @@ pub(super) enum Stage {
     Ready,
 }
 
+/// What requests take of a connection's window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Charge {
+    bytes: usize,
+    scans: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) host: usize,
     pub(super) core: u16,
     pub(super) stage: Stage,
+    /// The cluster the node says it belongs to; 0: none yet.
+    pub(super) cluster: u128,
     /// Until when it must be ready.
     pub(super) ready_by: Duration,
+    /// Which address of its host it was opened to first, as [`Host::address_turn`] was then.
+    pub(super) address_turn: usize,
     /// Requests to write once it is ready and has room.
     pub(super) queued: VecDeque<Ticket>,
+    /// Scans that were held back meanwhile; the next ones to write when one is answered.
+    pub(super) held_back: VecDeque<Ticket>,
     pub(super) out: Out,
     pub(super) recv: RecvBuffer,
     /// Frames written and not answered.
     pub(super) unanswered: u32,
     /// What their requests are charged, all together.
-    charged: usize,
+    charged: Charge,
     /// What each of them is charged that nobody waits for any more, by its id on the wire.
-    forsaken: BTreeMap<u64, usize>,
+    forsaken: BTreeMap<u64, Charge>,
     /// When it last went from idle to waiting, or gave a sign of life.
     pub(super) heard_at: Duration,
-    pub(super) pinged: bool,
+    /// When it was pinged since.
+    pub(super) pinged_at: Option<Duration>,
     /// The network did not take all of the last send.
     cut_short: bool,
 }
 
 impl Connection {
-    pub(super) fn new(host: usize, core: u16, ready_by: Duration) -> Connection {
+    pub(super) fn new(host: usize, core: u16, ready_by: Duration, address_turn: usize) -> Connection {
         Connection {
             host,
             core,
             stage: Stage::Connecting,
+            cluster: 0,
             ready_by,
+            address_turn,
             queued: VecDeque::new(),
+            held_back: VecDeque::new(),
             out: Out::default(),
             recv: RecvBuffer::new(RECV_BYTES, BODY_BYTES_MAX),
             unanswered: 0,
-            charged: 0,
+            charged: Charge::default(),
             forsaken: BTreeMap::new(),
             heard_at: Duration::ZERO,
-            pinged: false,
+            pinged_at: None,
             cut_short: false,
         }
     }
@@ -90,30 +111,43 @@ impl Connection {
 
     /// Whether another request may be written, whatever its size.
     pub(super) fn has_room(&self) -> bool {
-        self.stage == Stage::Ready && self.charged < WINDOW_BYTES && self.out.unsent().len() < UNSENT_BYTES
+        self.stage == Stage::Ready && self.charged.bytes < WINDOW_BYTES && self.out.unsent().len() < UNSENT_BYTES
+    }
+
+    /// Whether another scan may be written, if any request may.
+    pub(super) fn has_room_for_scan(&self) -> bool {
+        self.charged.scans < SCANS_MAX
+    }
+
+    /// The next request to write, if it still waits.
+    pub(super) fn next_queued(&mut self) -> Option<Ticket> {
+        let held_back = if self.has_room_for_scan() { self.held_back.pop_front() } else { None };
+        held_back.or_else(|| self.queued.pop_front())
     }
 
     /// A request has been written, in a frame of `bytes` bytes. Gives back what it is charged.
-    pub(super) fn charge(&mut self, bytes: usize) -> usize {
-        let charge = bytes + REQUEST_BYTES;
-        self.charged += charge;
+    pub(super) fn charge(&mut self, bytes: usize, is_scan: bool) -> Charge {
+        let charge = Charge { bytes: bytes + REQUEST_BYTES, scans: usize::from(is_scan) };
+        self.charged.bytes += charge.bytes;
+        self.charged.scans += charge.scans;
         charge
     }
 
     /// It is answered.
-    pub(super) fn discharge(&mut self, charge: usize) {
-        assert!(self.charged >= charge, "{charge} bytes answered of {}", self.charged);
-        self.charged -= charge;
+    pub(super) fn discharge(&mut self, charge: Charge) {
+        let of = self.charged;
+        assert!(of.bytes >= charge.bytes && of.scans >= charge.scans, "{charge:?} answered of {of:?}");
+        self.charged = Charge { bytes: of.bytes - charge.bytes, scans: of.scans - charge.scans };
     }
 
     /// Nobody waits any more for the answer with this id; the node still owes it.
-    pub(super) fn forsake(&mut self, id: u64, charge: usize) {
+    pub(super) fn forsake(&mut self, id: u64, charge: Charge) {
         self.forsaken.insert(id, charge);
     }
 
     /// An answer came that nobody waits for.
     pub(super) fn discharge_forsaken(&mut self, id: u64) {
-        let charge = self.forsaken.remove(&id).unwrap_or(0);
+        let charge = self.forsaken.remove(&id).unwrap_or_default();
         self.discharge(charge);
     }
 }
@@ -169,6 +203,8 @@ pub(super) struct Host {
     pub(super) connections: Vec<(u16, ConnectionId)>,
     /// Connections in a row that failed to open.
     pub(super) failures: u32,
+    /// Whose turn it is of the addresses its name has: the next one's after one that was of no use.
+    pub(super) address_turn: usize,
     /// Not before.
     pub(super) retry_at: Duration,
     /// Why a connection to it was of no use last.
@@ -182,6 +218,15 @@ pub(super) enum Trouble {
     Broken(String),
     /// The other side speaks another version of the protocol, or something else. So it will until it is replaced.
     Mismatch(String),
+}
+
+impl Trouble {
+    /// For people.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Trouble::Broken(why) | Trouble::Mismatch(why) => why,
+        }
+    }
 }
 
 impl From<HelloError> for Trouble {
@@ -230,6 +275,7 @@ impl Hosts {
             shards: None,
             connections: Vec::new(),
             failures: 0,
+            address_turn: 0,
             retry_at: Duration::ZERO,
             trouble: Trouble::Broken(String::new()),
         });
@@ -248,6 +294,8 @@ pub enum Effect {
         address: String,
         /// The core it will be for, as the hello that the core writes says.
         core: u16,
+        /// Which of the addresses that the name has is to be tried first, counted around.
+        address_turn: usize,
     },
     /// Close it; nothing is to be reported any more.
     Close {

@@ -113,7 +113,7 @@ impl Core {
         };
         self.pending_bytes += bytes;
         self.submitted += 1;
-        let ticket = self.start(Pending::new(Some(id), work, self.now + timeout, bytes));
+        let ticket = self.start(Pending::new(Some(id), work, self.now.saturating_add(timeout), bytes));
         self.dispatch(ticket);
         id
     }

@@ -3,7 +3,7 @@
 use super::connection::Stage;
 use super::core::Core;
 use super::error::ClientError;
-use super::pending::{Pending, Phase, Ticket, Work};
+use super::pending::{Ask, Pending, Phase, Ticket, Work};
 
 impl Core {
     /// Ends a request whose deadline has passed, and says what is known of it.
@@ -17,7 +17,10 @@ impl Core {
         let is_direct = matches!(pending.work, Work::Direct { .. }) && pending.phase != Phase::Parked;
         let address = &self.hosts.list[pending.host].address;
         let in_flight = matches!(pending.phase, Phase::InFlight(_));
-        let error = if is_direct && pending.why.is_empty() {
+        let is_stop = matches!(pending.work, Work::Direct { ask: Ask::Stop { .. }, .. });
+        let error = if is_stop && in_flight {
+            ClientError::OutcomeUnknown { why }
+        } else if is_direct && pending.why.is_empty() {
             ClientError::Unreachable { address: address.clone(), why }
         } else if is_direct {
             // It could be reached: it refused.

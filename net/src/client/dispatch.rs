@@ -45,10 +45,14 @@ impl Core {
 
     /// Asks the next endpoint, or node of the map in use, in turn.
     fn fetch_map(&mut self, ticket: Ticket) {
-        let candidates = self.endpoints + self.node_hosts.len();
-        let turn = self.map_turn % candidates;
+        let turn = self.map_turn % self.map_candidates();
         let host = if turn < self.endpoints { turn } else { self.node_hosts[turn - self.endpoints] };
         self.send_to(ticket, host, 0);
+    }
+
+    /// How many can be asked for the map; a node that is an endpoint, too, counts twice.
+    pub(super) fn map_candidates(&self) -> usize {
+        self.endpoints + self.node_hosts.len()
     }
 
     fn ask_group(&mut self, ticket: Ticket) {
@@ -164,11 +168,12 @@ impl Core {
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
             return;
         };
-        if connection.queued.is_empty() && connection.has_room() {
+        if connection.queued.is_empty() && connection.has_room() && !pending.is_scan() {
             self.write(ticket, id);
         } else {
             pending.phase = Phase::Queued(id);
             connection.queued.push_back(ticket);
+            self.write_queued(id);
         }
     }
 
@@ -176,10 +181,15 @@ impl Core {
     pub(super) fn write_queued(&mut self, id: ConnectionId) {
         while let Some(connection) = self.connections.get_mut(&id)
             && connection.has_room()
-            && let Some(ticket) = connection.queued.pop_front()
+            && let Some(ticket) = connection.next_queued()
         {
-            if self.pending.get(ticket).is_some_and(|pending| pending.phase == Phase::Queued(id)) {
-                self.write(ticket, id);
+            match self.pending.get(ticket) {
+                Some(pending) if pending.phase != Phase::Queued(id) => {}
+                Some(pending) if pending.is_scan() && !connection.has_room_for_scan() => {
+                    connection.held_back.push_back(ticket);
+                }
+                Some(_) => self.write(ticket, id),
+                None => {}
             }
         }
     }
@@ -187,10 +197,11 @@ impl Core {
     fn connect(&mut self, host: usize, core: u16) -> ConnectionId {
         let connection = self.next_connection_id();
         let ready_by = self.now + self.options.connect_timeout;
-        self.connections.insert(connection, Connection::new(host, core, ready_by));
-        self.hosts.list[host].connections.push((core, connection));
-        let address = self.hosts.list[host].address.clone();
-        self.effect(Effect::Connect { connection, address, core });
+        let of = &mut self.hosts.list[host];
+        of.connections.push((core, connection));
+        let (address, address_turn) = (of.address.clone(), of.address_turn);
+        self.connections.insert(connection, Connection::new(host, core, ready_by, address_turn));
+        self.effect(Effect::Connect { connection, address, core, address_turn });
         connection
     }
 
@@ -262,10 +273,10 @@ impl Core {
         }
         pending.phase = Phase::InFlight(id);
         pending.frame_end = connection.out.end_position();
-        pending.charge = connection.charge((pending.frame_end - begin) as usize);
+        pending.charge = connection.charge((pending.frame_end - begin) as usize, pending.is_scan());
         if connection.unanswered == 0 {
             connection.heard_at = self.now;
-            connection.pinged = false;
+            connection.pinged_at = None;
         }
         connection.unanswered += 1;
     }

@@ -17,7 +17,7 @@ pub enum ClientError {
         /// What stood in the way last.
         why: String,
     },
-    /// A write was sent and not answered in time: it may have happened, may still happen, or not. Read to find out.
+    /// A write, or a stop, was sent and not answered in time: it may have happened, may still happen, or not. Look to find out.
     #[error("outcome unknown: {why}")]
     OutcomeUnknown {
         /// What stood in the way last.

@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, ConnectionId, Effect, Stage, Trouble};
 use super::core::Core;
+use super::error::ClientError;
 use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::Answer;
 use crate::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
@@ -22,26 +23,29 @@ impl Core {
     /// Opening a connection failed, or an open one broke; `why` is for people. Its requests are retried.
     pub fn lost(&mut self, connection: ConnectionId, why: &str, now: Duration) {
         self.now = self.now.max(now);
-        self.over(connection, Trouble::Broken(why.to_owned()));
+        self.over(connection, Trouble::Broken(why.to_owned()), true);
     }
 
     /// The connection cannot be used any further.
     pub(super) fn broken(&mut self, connection: ConnectionId, trouble: Trouble) {
         self.effect(Effect::Close { connection });
-        self.over(connection, trouble);
+        self.over(connection, trouble, false);
     }
 
-    /// The connection is no more. What waited for it or for answers from it goes elsewhere.
-    fn over(&mut self, connection: ConnectionId, trouble: Trouble) {
+    /// The connection is no more, as the other side ended it or as this one did. What waited for it or for answers from it
+    /// goes elsewhere.
+    fn over(&mut self, connection: ConnectionId, trouble: Trouble, by_other_side: bool) {
         let Some(lost) = self.connections.remove(&connection) else { return };
         let host = &mut self.hosts.list[lost.host];
         host.connections.retain(|(_, id)| *id != connection);
         host.trouble = trouble;
         if lost.stage != Stage::Ready {
             host.failures += 1;
+            // One failure of many connections moves it once.
+            host.address_turn += usize::from(host.address_turn == lost.address_turn);
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
-        for ticket in &lost.queued {
+        for ticket in lost.held_back.iter().chain(&lost.queued) {
             if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued(connection)) {
                 self.unreachable(*ticket);
             }
@@ -49,19 +53,22 @@ impl Core {
         let in_flight = self.pending.iter().filter(|(_, pending)| pending.phase == Phase::InFlight(connection));
         let in_flight: Vec<Ticket> = in_flight.map(|(ticket, _)| ticket).collect();
         for ticket in in_flight {
-            self.unanswered(ticket, &lost);
+            self.unanswered(ticket, &lost, by_other_side);
         }
     }
 
     /// A request was written to a connection that is no more. A frame of which not every byte was sent cannot have been
     /// read; one that was sent may have been.
-    fn unanswered(&mut self, ticket: Ticket, lost: &Connection) {
+    fn unanswered(&mut self, ticket: Ticket, lost: &Connection, by_other_side: bool) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         let sent = lost.out.sent_position() >= pending.frame_end;
         pending.maybe_applied |= sent && pending.is_write();
         if sent && matches!(pending.work, Work::Direct { ask: Ask::Stop { .. }, .. }) {
-            // What was to stop may be gone before its answer: that is what was asked for.
-            return self.finish(ticket, Ok(Answer::Done));
+            // What was to stop may be gone before its answer: that is what was asked for. If it only said nothing, who knows.
+            let host = &self.hosts.list[lost.host];
+            let unknown = |why| ClientError::OutcomeUnknown { why: format!("no answer from {}: {why}", host.address) };
+            let result = if by_other_side { Ok(Answer::Done) } else { Err(unknown(host.trouble.why())) };
+            return self.finish(ticket, result);
         }
         self.unreachable(ticket);
     }
@@ -91,8 +98,28 @@ impl Core {
             }
             return false;
         }
+        let cluster = self.routing.as_ref().map_or(0, |routing| routing.map.cluster);
+        if is_another(reply.cluster, cluster) {
+            self.broken(id, HelloRefusal::WrongCluster.into());
+            return false;
+        }
         connection.stage = Stage::Ready;
+        connection.cluster = reply.cluster;
         self.hosts.list[host].failures = 0;
         true
     }
+
+    /// The cluster is known now: connections from before may be to another one's nodes.
+    pub(super) fn leave_other_clusters(&mut self, cluster: u128) {
+        let others = self.connections.iter().filter(|(_, connection)| is_another(connection.cluster, cluster));
+        let others: Vec<ConnectionId> = others.map(|(id, _)| *id).collect();
+        for id in others {
+            self.broken(id, HelloRefusal::WrongCluster.into());
+        }
+    }
+}
+
+/// Whether a node of cluster `its` cannot be one of cluster `ours`; 0 is any, or none yet.
+fn is_another(its: u128, ours: u128) -> bool {
+    its != 0 && ours != 0 && its != ours
 }

@@ -1,6 +1,6 @@
 //! Requests that are not done with yet, each under a ticket that is also its id on the wire.
 
-use super::connection::ConnectionId;
+use super::connection::{Charge, ConnectionId};
 use super::request::{RequestId, Target};
 use super::scan::Scan;
 use engine_core::command::Command;
@@ -88,7 +88,7 @@ pub(super) struct Pending {
     /// Where its frame ends in the connection's stream.
     pub(super) frame_end: u64,
     /// What it takes of the connection's window while it is in flight.
-    pub(super) charge: usize,
+    pub(super) charge: Charge,
     /// The host it was sent to last, and the node if it was sent to a group's replica.
     pub(super) host: usize,
     pub(super) node: Option<u16>,
@@ -129,7 +129,7 @@ impl Pending {
             phase: Phase::Parked,
             maybe_applied: false,
             frame_end: 0,
-            charge: 0,
+            charge: Charge::default(),
             host: 0,
             node: None,
             group: None,
@@ -142,6 +142,10 @@ impl Pending {
 
     pub(super) fn is_write(&self) -> bool {
         matches!(self.work, Work::Write(_))
+    }
+
+    pub(super) fn is_scan(&self) -> bool {
+        matches!(self.work, Work::ScanPart(_))
     }
 }
 

@@ -198,8 +198,11 @@ pub(super) fn bytes(request: &Request) -> usize {
     }
 }
 
+/// What any request's frame holds beside its keys and values, in bytes, from above; a batch's holds more.
+pub(super) const FRAME_OVERHEAD: usize = 256;
+
 /// What a request's frame holds beside its keys and values, in bytes, from above.
 pub(super) fn overhead(request: &Request) -> usize {
     let operations = if let Request::Write(Operation::Batch { operations }) = request { operations.len() } else { 0 };
-    256 + 64 * operations
+    FRAME_OVERHEAD + 64 * operations
 }

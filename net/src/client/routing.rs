@@ -70,9 +70,9 @@ impl Routing {
         self.cores.insert((node, group), core);
     }
 
-    /// `asked` does not lead `group`: it named another node, or cannot say, or could not be reached. Only believed of
-    /// the node that was taken for the leader, so that one failure of many requests moves the belief once.
-    /// Returns whether the leader believed in now is another than `asked`.
+    /// `asked` does not lead `group`: it named another node, which is believed whoever says so, or cannot say, or could not
+    /// be reached. That moves the belief on only if `asked` was taken for the leader: one failure of many requests moves it
+    /// once. Returns whether the leader believed in now is another than `asked`.
     pub(super) fn not_leader(&mut self, group: GroupId, asked: u16, named: Option<u16>) -> bool {
         let nodes = self.map.nodes.len();
         let Some(route) = self.groups.get_mut(&group) else { return false };

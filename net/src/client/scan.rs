@@ -4,7 +4,8 @@
 //! long as every group either has entries here or has no more: a group whose entries are used up is asked for its
 //! next page first. So no key is missed, and what one group sent too much of is never fetched twice.
 
-use super::request::{Page, ScanOptions};
+use super::request::{FRAME_OVERHEAD, Page, ScanOptions};
+use crate::frame::BODY_BYTES_MAX;
 use raft::ids::GroupId;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -77,6 +78,9 @@ impl Scan {
             };
             let mut next = last.clone();
             next.push(0);
+            if next.len() + self.end.as_deref().map_or(0, <[u8]>::len) + FRAME_OVERHEAD > BODY_BYTES_MAX {
+                return Err(format!("group {} answered a scan with a key of {} bytes", part.group, last.len()));
+            }
             part.next = Some(next);
         }
         part.entries = entries.into();

@@ -16,6 +16,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+/// Who has not looked at the network for so long looks before it believes that time has run out.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+
 /// A client over streams of type `S`, opened by `Open`, with pauses made by `Sleep`. One task at a time.
 #[derive(Debug)]
 pub struct Shell<S, Open, Sleep> {
@@ -28,6 +31,8 @@ pub struct Shell<S, Open, Sleep> {
     opening: VecDeque<(ConnectionId, String)>,
     completions: VecDeque<Completion>,
     started: Instant,
+    /// When the network was looked at last.
+    looked_at: Duration,
 }
 
 impl<S, Open, Sleep> Shell<S, Open, Sleep>
@@ -47,6 +52,7 @@ where
             opening: VecDeque::new(),
             completions: VecDeque::new(),
             started: Instant::now(),
+            looked_at: Duration::ZERO,
         }
     }
 
@@ -88,6 +94,12 @@ where
 
     /// Moves everything on once, waiting for the network or the clock if there is nothing to do.
     async fn turn(&mut self) {
+        if self.started.elapsed().saturating_sub(self.looked_at) >= LOOK_AFTER {
+            // Nobody awaited this for a while: answers may lie there.
+            let (core, streams, started) = (&mut self.core, &mut self.streams, self.started);
+            future::poll_once(future::poll_fn(|context| move_bytes(core, streams, started, context))).await;
+            self.looked_at = self.started.elapsed();
+        }
         self.core.tick(self.started.elapsed());
         while let Some(effect) = self.core.next_effect() {
             match effect {
@@ -114,6 +126,7 @@ where
             }
         };
         network.or(clock).await;
+        self.looked_at = self.started.elapsed();
         self.collect();
     }
 

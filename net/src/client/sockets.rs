@@ -89,10 +89,17 @@ pub(super) fn heard(event: epoll::Event) -> (u32, ConnectionId, PollFlags) {
 }
 
 impl Sockets {
-    /// Starts to open a connection. Resolving the name blocks.
-    pub(super) fn connect(&mut self, core: &mut Core, connection: ConnectionId, address: &str, now: Duration) {
+    /// Starts to open a connection, with address number `turn`, counted around, of those the name has. Resolving it blocks.
+    pub(super) fn connect(
+        &mut self,
+        core: &mut Core,
+        connection: ConnectionId,
+        address: &str,
+        turn: usize,
+        now: Duration,
+    ) {
         let addresses = match address.to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
+            Ok(addresses) => from_turn(addresses.collect(), turn),
             Err(error) => return core.lost(connection, &format!("{address} does not resolve: {error}"), now),
         };
         let started = start(addresses).and_then(|(socket, rest)| {
@@ -176,10 +183,20 @@ fn wait_for(watched: &mut [PollFd<'_>], wait: Duration) -> Vec<PollFlags> {
     let wait = wait.min(Duration::from_secs(60));
     let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
     match poll(watched, Some(&timeout)) {
-        Ok(0) | Err(Errno::INTR) => Vec::new(),
+        Ok(0) => Vec::new(),
+        // A signal ends the wait, but not without a look.
+        Err(Errno::INTR) => wait_for(watched, Duration::ZERO),
         Ok(_) => watched.iter().map(PollFd::revents).collect(),
         Err(error) => panic!("poll of {} sockets: {error}", watched.len()),
     }
+}
+
+/// The addresses, from number `turn` on, counted around.
+fn from_turn(mut addresses: VecDeque<SocketAddr>, turn: usize) -> VecDeque<SocketAddr> {
+    if !addresses.is_empty() {
+        addresses.rotate_left(turn % addresses.len());
+    }
+    addresses
 }
 
 /// Starts to connect to the first address that lets it; the rest is for later.
@@ -284,5 +301,18 @@ fn receive_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
                 return false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_has_its_turn_to_be_the_first() {
+        let addresses: VecDeque<SocketAddr> = (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let ports = |turn| from_turn(addresses.clone(), turn).iter().map(SocketAddr::port).collect::<Vec<_>>();
+        assert_eq!([0, 1, 2, 3].map(ports), [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]]);
+        assert!(from_turn(VecDeque::new(), 1).is_empty());
     }
 }

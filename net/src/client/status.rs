@@ -7,7 +7,7 @@ use crate::status::NodeStatus;
 use engine_core::placement::map::ClusterMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What every node of the cluster said of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,15 +40,25 @@ impl NodeReport {
 
 impl Client {
     /// Asks every node of the cluster for its status, from any one endpoint that answers. A node that does not answer
-    /// within the timeout is reported, not an error. Fails only if no endpoint answers at all.
+    /// within the timeout, which is that of all of it, is reported, not an error. Fails only if no endpoint answers at all.
     pub fn status(&mut self) -> Result<ClusterStatus, ClientError> {
+        let timeout = self.timeout();
+        let status = self.status_within(timeout);
+        self.set_timeout(timeout);
+        status
+    }
+
+    fn status_within(&mut self, timeout: Duration) -> Result<ClusterStatus, ClientError> {
+        let begun = Instant::now();
         let endpoints: Vec<String> = self.endpoints().to_vec();
         let asked: Vec<Target> = endpoints.iter().map(|address| Target::Address(address.clone())).collect();
         // Any endpoint that belongs to a formed cluster is enough: the rest is not waited for.
         let formed = |answer: &Result<NodeStatus, ClientError>| answer.as_ref().is_ok_and(|status| status.epoch > 0);
         let answers = self.ask(asked, formed);
         if answers.iter().flatten().any(formed) {
+            self.set_timeout(timeout.saturating_sub(begun.elapsed()));
             let map = self.map()?;
+            self.set_timeout(timeout.saturating_sub(begun.elapsed()));
             let answers = self.ask((0..map.nodes.len()).map(|node| Target::Node(node as u16)).collect(), |_| false);
             let nodes = map.nodes.iter().zip(answers);
             let nodes = nodes.map(|(node, status)| report(&node.name, &node.address, status)).collect();

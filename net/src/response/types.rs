@@ -67,7 +67,8 @@ pub enum Refusal {
     },
     /// The node's disk is full: writes wait until there is room. Nothing happened.
     DiskFull,
-    /// Taken, but lost to a change of leader before it could be committed, for sure. Ask again. Nothing happened.
+    /// Taken, but lost to a change of leader before it could be committed, for sure. Ask again. Nothing happened. No node says
+    /// so today: what was taken is either answered or [`Refusal::OutcomeUnknown`].
     NotApplied,
     /// Taken, and may or may not be committed: ask again with the same session and sequence, never with new ones.
     OutcomeUnknown,

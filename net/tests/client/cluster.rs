@@ -1,9 +1,9 @@
 //! The map, scans over groups, questions to one node, and limits.
 
-use super::world::{Asked, Refused, World, map};
+use super::world::{Asked, Refused, TIMEOUT, World, map};
 use super::{MOMENT, options};
 use net::client::{Answer, Checksum, ClientError, ClientOptions, Request, ScanOptions, Target};
-use net::frame::Kind;
+use net::frame::{BODY_BYTES_MAX, Kind};
 use net::hello::HelloRefusal;
 use net::request;
 use net::response::{Refusal, Response};
@@ -38,6 +38,23 @@ fn server_that_accepts_and_says_nothing_is_passed_over() {
 }
 
 #[test]
+fn next_address_of_a_name_is_tried_after_one_that_says_nothing() {
+    let mut world = World::new(options());
+    world.refused.insert("n0:1".to_owned(), Refused::Silent);
+    world.submit(Request::Map);
+    let until = world.now + options().connect_timeout * 2 + MOMENT;
+    while world.advance(until) {}
+    assert_eq!(world.address_turns, [0, 1, 2]);
+    world.refused.clear();
+    world.some_within(options().connect_timeout + MOMENT);
+    assert_eq!(world.address_turns[3..], [3]);
+    // The one that was of use is the first again.
+    world.cut_all("n0:1");
+    world.some_within(MOMENT);
+    assert_eq!(world.address_turns[4..], [3]);
+}
+
+#[test]
 fn map_comes_from_any_endpoint_that_answers() {
     let mut world = World::of(map(3, 1), &["dead:1", "other:1", "n2:1"], options());
     world.refused.insert("dead:1".to_owned(), Refused::Connection);
@@ -48,6 +65,55 @@ fn map_comes_from_any_endpoint_that_answers() {
     world.answer(&asked, &Response::Map(world.map.encode()));
     let (done, result) = world.completion().unwrap();
     assert!(done == id && matches!(&result, Ok(Answer::Map(map)) if **map == world.map), "{result:?}");
+}
+
+#[test]
+fn map_comes_from_another_node_when_the_first_refuses_it() {
+    let refusals = [
+        Response::Refused(Refusal::Busy { retry_after_ms: 60_000 }),
+        Response::Refused(Refusal::Forbidden),
+        Response::Refused(Refusal::Unsupported),
+        Response::Done,
+    ];
+    for refusal in refusals {
+        let mut world = World::of(map(3, 1), &["n0:1", "n1:1"], options());
+        let id = world.submit(Request::Map);
+        let asked = world.one();
+        world.answer(&asked, &refusal);
+        let asked = world.one_within(MOMENT);
+        assert_eq!((asked.kind, asked.address.as_str()), (Kind::Routing, "n1:1"));
+        world.answer(&asked, &Response::Map(world.map.encode()));
+        let (done, result) = world.completion().unwrap();
+        assert!(done == id && result.is_ok(), "{result:?}");
+    }
+}
+
+#[test]
+fn node_of_another_cluster_is_asked_nothing_once_the_own_cluster_is_known() {
+    let mut world = World::new(options());
+    let group = (1..=4).find(|group| world.leader_of(*group) != 0).unwrap();
+    let (key, leader) = (world.key_of(group), format!("n{}:1", world.leader_of(group)));
+    world.refused.insert("n1:1".to_owned(), Refused::AsAnother);
+    world.refused.insert("n2:1".to_owned(), Refused::AsAnother);
+    // It may be asked for its status while no map is known.
+    let id = world.submit(Request::Status(Target::Address(leader.clone())));
+    let before = world.one();
+    world.answer(&before, &Response::Status(NodeStatus::default()));
+    assert_eq!(world.completion().map(|(done, _)| done), Some(id));
+    world.get(&key);
+    let mut asked = world.give_map();
+    if asked.is_empty() {
+        asked = world.some_within(MOMENT);
+    }
+    assert_eq!(asked[0].address, "n0:1", "neither over the connection from before nor over a new one");
+    // The right node is there again.
+    world.refused.clear();
+    let mut again = asked.remove(0);
+    while again.address != leader {
+        world.refuse(&again, Refusal::NotLeader { leader: Some(world.leader_of(group)) });
+        again = world.one_within(MOMENT);
+    }
+    assert_ne!(again.connection, before.connection);
 }
 
 #[test]
@@ -190,6 +256,17 @@ fn scan_believes_no_group_that_answers_out_of_order() {
 }
 
 #[test]
+fn scan_does_not_go_on_from_a_key_that_no_request_can_name() {
+    let mut world = World::new(options());
+    world.submit(Request::Scan(ScanOptions::prefix(b"", 10)));
+    let asked = world.give_map().remove(0);
+    let entries = vec![(vec![7; BODY_BYTES_MAX - 200], vec![])];
+    world.answer(&asked, &Response::Page { entries, more: true });
+    let (_, result) = world.completion().unwrap();
+    assert!(matches!(result, Err(ClientError::Protocol { .. })), "{result:?}");
+}
+
+#[test]
 fn one_node_is_asked_and_nobody_else_can_answer() {
     let mut world = World::with_session(options(), 1);
     let id = world.submit(Request::Status(Target::Node(2)));
@@ -220,6 +297,19 @@ fn node_that_is_gone_before_it_answers_a_stop_has_stopped() {
     assert_eq!((asked.kind, request::stop(&asked.body).unwrap().clean), (Kind::Stop, false));
     world.cut(asked.connection);
     assert_eq!(world.completion(), Some((id, Ok(Answer::Done))));
+}
+
+#[test]
+fn node_that_says_nothing_to_a_stop_may_go_on() {
+    for silence_timeout in [options().silence_timeout, TIMEOUT * 10] {
+        let mut world = World::new(ClientOptions { silence_timeout, ..options() });
+        world.dead.insert("n1:1".to_owned());
+        let id = world.submit(Request::Stop { of: Target::Address("n1:1".to_owned()), clean: true });
+        assert_eq!(world.one().kind, Kind::Stop);
+        let (done, result) = world.completion_within(TIMEOUT);
+        assert_eq!(done, id);
+        assert!(matches!(&result, Err(ClientError::OutcomeUnknown { why }) if why.contains("n1:1")), "{result:?}");
+    }
 }
 
 #[test]

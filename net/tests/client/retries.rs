@@ -250,3 +250,19 @@ fn silent_connection_is_pinged_and_then_given_up() {
     assert_ne!(second.address, first.address);
     assert_eq!(second.command(), first.command());
 }
+
+#[test]
+fn node_that_was_not_listened_to_is_pinged_before_it_is_given_up() {
+    let mut world = World::with_session(options(), 1);
+    let key = world.key_of(1);
+    let id = world.get(&key);
+    let (asked, connects) = (world.one(), world.connects.len());
+    for _ in 0..3 {
+        // The caller was busy with something else.
+        world.now += options().silence_timeout * 11 / 10;
+        world.settle();
+    }
+    assert_eq!(world.connects.len(), connects);
+    world.answer(&asked, &Response::Value(None));
+    assert_eq!(world.completion(), Some((id, Ok(Answer::Value(None)))));
+}

@@ -138,3 +138,29 @@ fn swap_whose_result_is_gone_was_a_mismatch() {
         assert_eq!(world.completion(), Some((id, Ok(Answer::Cas(expected)))));
     }
 }
+
+#[test]
+fn write_that_is_answered_like_another_may_have_happened() {
+    let (key, value) = (World::new(options()).key_of(1), b"value".to_vec());
+    let put = |return_old| Operation::Put { key: key.clone(), value: value.clone(), return_old };
+    let delete = |return_old| Operation::Delete { key: key.clone(), return_old };
+    let swap = Operation::CompareAndSwap { key: key.clone(), expect: None, set: Some(value.clone()) };
+    let batch = Operation::Batch { operations: vec![BatchOperation::Delete { key: key.clone() }] };
+    for (operation, outcome) in [
+        (put(false), Outcome::Swapped),
+        (put(false), Outcome::Old(None)),
+        (put(true), Outcome::Done),
+        (delete(false), Outcome::Old(None)),
+        (delete(true), Outcome::Mismatch { current: None }),
+        (swap.clone(), Outcome::Done),
+        (swap, Outcome::Old(None)),
+        (batch, Outcome::Swapped),
+    ] {
+        let mut world = World::with_session(options(), 1);
+        world.submit(Request::Write(operation));
+        let asked = world.one();
+        world.answer(&asked, &Response::Outcome(outcome));
+        let (_, result) = world.completion().unwrap();
+        assert!(matches!(result, Err(ClientError::OutcomeUnknown { .. })), "{result:?}");
+    }
+}

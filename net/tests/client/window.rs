@@ -1,8 +1,10 @@
 //! How much is under way on one connection: what a node takes, and what the network takes.
 
-use super::world::{Asked, TIMEOUT, World};
+use super::world::{Asked, TIMEOUT, World, map};
 use super::{MOMENT, options};
-use net::client::{Answer, ClientError, ClientOptions};
+use net::client::{Answer, ClientError, ClientOptions, Request, ScanOptions};
+use net::frame::Kind;
+use net::response::Response;
 
 /// As large a value as a node takes by default.
 const LARGE: usize = 1 << 20;
@@ -113,6 +115,39 @@ fn ping_finds_a_reader_however_much_is_in_flight() {
         assert_eq!(done, requests, "each is asked once");
         assert!(ids.iter().all(|_| world.completion().is_some_and(|(_, result)| result.is_ok())));
     }
+}
+
+#[test]
+fn ping_finds_a_reader_however_many_scans_are_slow() {
+    // One node, so one connection, and four groups: twelve scans of a page.
+    let mut world = World::of(map(1, 1), &["n0:1"], options());
+    world.submit(Request::Map);
+    world.give_map();
+    assert!(world.completion().is_some());
+    let connects = world.connects.len();
+    for _ in 0..3 {
+        world.submit(Request::Scan(ScanOptions::prefix(b"", 10)));
+    }
+    let mut scans = world.asked();
+    assert!(scans.len() < 8, "{} scans: the node reads nothing more", scans.len());
+    let until = world.now + options().silence_timeout * 3;
+    while world.advance(until) {}
+    let key = world.key_of(1);
+    let get = world.get(&key);
+    let asked = world.one();
+    assert_eq!((asked.kind, world.connects.len()), (Kind::Read, connects), "others pass, over the same connection");
+    world.answer(&asked, &Response::Value(None));
+    assert_eq!(world.completion().map(|(id, _)| id), Some(get));
+    let mut answered = 0;
+    while !scans.is_empty() {
+        for scan in &scans {
+            world.answer(scan, &Response::Page { entries: vec![], more: false });
+        }
+        answered += scans.len();
+        scans = world.asked();
+    }
+    assert_eq!(answered, 12);
+    assert!((0..3).all(|_| world.completion().is_some_and(|(_, result)| result.is_ok())));
 }
 
 #[test]

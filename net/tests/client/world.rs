@@ -18,6 +18,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 const INFLIGHT_MAX: usize = 16_384;
 const INFLIGHT_BYTES_MAX: usize = 8 << 20;
 
+/// Scans among them.
+const INFLIGHT_SCANS_MAX: usize = 8;
+
 /// What a node charges a request beyond its body.
 const REQUEST_BYTES: usize = 256;
 
@@ -53,6 +56,7 @@ struct Line {
     greeted: bool,
     inflight: usize,
     inflight_bytes: usize,
+    inflight_scans: usize,
 }
 
 pub struct World {
@@ -68,6 +72,8 @@ pub struct World {
     lines: BTreeMap<ConnectionId, Line>,
     asked: VecDeque<Asked>,
     pub connects: Vec<(String, u16)>,
+    /// Which address of its name each of them was to begin with.
+    pub address_turns: Vec<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +84,8 @@ pub enum Refused {
     Silent,
     /// The hello is refused.
     Hello(HelloRefusal),
+    /// It greets, as a node of another cluster.
+    AsAnother,
     /// The hello is answered with these bytes.
     Says(&'static [u8]),
 }
@@ -111,6 +119,7 @@ impl World {
             lines: BTreeMap::new(),
             asked: VecDeque::new(),
             connects: Vec::new(),
+            address_turns: Vec::new(),
         }
     }
 
@@ -167,15 +176,17 @@ impl World {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Connect { connection, address, core } => {
+            Effect::Connect { connection, address, core, address_turn } => {
+                self.address_turns.push(address_turn);
                 self.connects.push((address.clone(), core));
                 if let Some(Refused::Connection) = self.refused.get(&address) {
                     return self.core.lost(connection, "connection refused", self.now);
                 }
                 self.core.connected(connection, self.now);
                 let recv = RecvBuffer::new(0, BODY_BYTES_MAX);
-                self.lines
-                    .insert(connection, Line { address, core, recv, greeted: false, inflight: 0, inflight_bytes: 0 });
+                let line =
+                    Line { address, core, recv, greeted: false, inflight: 0, inflight_bytes: 0, inflight_scans: 0 };
+                self.lines.insert(connection, line);
             }
             Effect::Close { connection } => {
                 self.lines.remove(&connection);
@@ -206,7 +217,8 @@ impl World {
                 _ => Ok(()),
             };
             let shards = self.map.nodes[0].shards;
-            let (node, cluster, core) = (0, self.map.cluster, line.core);
+            let another = matches!(self.refused.get(&line.address), Some(Refused::AsAnother));
+            let (node, cluster, core) = (0, self.map.cluster ^ u128::from(another), line.core);
             let reply = HelloReply { status, core, shards, node, cluster, incarnation: 1, start: 1 };
             self.feed(id, &reply.encode());
             return true;
@@ -228,6 +240,7 @@ impl World {
         let Some(line) = self.lines.get_mut(&id).filter(|line| line.greeted) else { return false };
         while line.inflight < INFLIGHT_MAX
             && line.inflight_bytes < INFLIGHT_BYTES_MAX
+            && line.inflight_scans < INFLIGHT_SCANS_MAX
             && let Some(frame) = line.recv.next_frame().expect("a sound frame")
         {
             moved = true;
@@ -236,6 +249,7 @@ impl World {
                 continue;
             }
             line.inflight += 1;
+            line.inflight_scans += usize::from(frame.header.kind() == Some(Kind::Scan));
             line.inflight_bytes += frame.body.len() + REQUEST_BYTES;
             self.asked.push_back(Asked {
                 connection: id,
@@ -312,6 +326,7 @@ impl World {
     pub fn answer(&mut self, asked: &Asked, response: &Response) {
         if let Some(line) = self.lines.get_mut(&asked.connection) {
             line.inflight -= 1;
+            line.inflight_scans -= usize::from(asked.kind == Kind::Scan);
             line.inflight_bytes -= asked.body.len() + REQUEST_BYTES;
         }
         let mut bytes = Vec::new();

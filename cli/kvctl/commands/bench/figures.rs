@@ -18,16 +18,19 @@ pub fn latencies() -> Histogram<u64> {
 /// The figures of one kind.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Of the operations that were answered.
+    /// Of the operations that began in the time that is measured and were answered, however late.
     pub latency_us: Histogram<u64>,
+    /// Of those that began then.
     pub errors: u64,
     /// Reads that found nothing, and swaps that found another value.
     pub misses: u64,
+    /// Operations answered in the time that is measured, whenever they began: what a rate is made of.
+    pub in_time: u64,
 }
 
 impl Figures {
     pub fn new() -> Figures {
-        Figures { latency_us: latencies(), errors: 0, misses: 0 }
+        Figures { latency_us: latencies(), errors: 0, misses: 0, in_time: 0 }
     }
 
     pub fn answered(&mut self, latency: Duration, found: bool) {
@@ -39,6 +42,7 @@ impl Figures {
         self.latency_us.add(&other.latency_us).expect("equal bounds");
         self.errors += other.errors;
         self.misses += other.misses;
+        self.in_time += other.in_time;
     }
 }
 

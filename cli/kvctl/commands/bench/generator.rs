@@ -23,7 +23,8 @@ use super::workload::{Kind, Task, Tasks};
 /// How long one wait for answers is; the client ends every request by its own timeout.
 const POLL: Duration = Duration::from_secs(1);
 
-/// When to begin and to end counting.
+/// When to begin and to end counting. What began in between counts, whenever it ends: else the slowest requests, and those
+/// that fail after their timeout, would be missing.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub from: Instant,
@@ -86,8 +87,8 @@ pub struct Generator<'a> {
     figures: FiguresByKind,
     strain: Strain,
     pulse: Option<Pulse>,
-    /// When all clients were last seen to be waiting for answers.
-    full_at: Option<Instant>,
+    /// Something was due when it was last looked, and all clients were waiting for answers.
+    full: bool,
     /// There is nothing left to send.
     exhausted: bool,
 }
@@ -120,7 +121,7 @@ impl<'a> Generator<'a> {
             figures: FiguresByKind::of(&[]),
             strain: Strain::default(),
             pulse: None,
-            full_at: None,
+            full: false,
             exhausted: false,
         }
     }
@@ -164,19 +165,20 @@ impl<'a> Generator<'a> {
             let Pace::Open { start, arrivals } = &mut self.pace else { return POLL };
             let due = *start + arrivals.next();
             if due > now {
+                self.full = false;
                 return POLL.min(due - now);
             }
             if !has_room {
-                self.full_at = Some(now);
+                self.full = true;
                 return POLL;
             }
             arrivals.advance();
             let Some(task) = self.next_task() else { return POLL };
             if self.window.counts(now) {
-                let held_back = self.full_at.is_some_and(|full_at| due <= full_at);
+                // What fell due until answers came had to wait for them, too.
                 self.strain.sent += 1;
-                self.strain.held_back += u64::from(held_back);
-                self.strain.late += u64::from(!held_back && now - due > LATE);
+                self.strain.held_back += u64::from(self.full);
+                self.strain.late += u64::from(!self.full && now - due > LATE);
             }
             self.start(Flight { task, from: due, read: None });
         }
@@ -244,7 +246,10 @@ impl<'a> Generator<'a> {
         if let Some(pulse) = &mut self.pulse {
             pulse.beat(now, latency, result.is_ok());
         }
-        if !self.window.counts(now) {
+        if self.window.counts(now) && result.is_ok() {
+            self.figures.kind(flight.task.kind).in_time += 1;
+        }
+        if !self.window.counts(flight.from) {
             return;
         }
         match result {
@@ -330,13 +335,49 @@ mod tests {
     use net::client::ClientOptions;
 
     use super::*;
+    use crate::args::BenchArrivals;
+
+    /// A client that finds nobody, and gives each request up after a moment.
+    fn lonely(options: ClientOptions) -> Client {
+        Client::connect(&["127.0.0.1:1".to_owned()], options).unwrap()
+    }
+
+    #[test]
+    fn what_began_in_time_counts_however_late_it_ends() {
+        let client = lonely(ClientOptions { timeout: Duration::from_millis(300), ..ClientOptions::default() });
+        let from = Instant::now();
+        let window = Window { from, to: Some(from + Duration::from_millis(100)) };
+        let generator = Generator::new(client, Tasks::Each(0..1_000), Pace::Closed, window, 8, 100, 1);
+        let (figures, _) = run(vec![generator]).unwrap();
+        let all = figures.all();
+        assert_eq!((all.errors, all.in_time, all.latency_us.len()), (8, 0, 0));
+    }
+
+    #[test]
+    fn what_fell_due_before_an_answer_made_room_was_held_back() {
+        let start = Instant::now();
+        let pace = Pace::Open { start, arrivals: Arrivals::new(BenchArrivals::Even, 1_000.0, 0, 1, 1) };
+        let window = Window { from: start, to: None };
+        let client = lonely(ClientOptions::default());
+        let mut generator = Generator::new(client, Tasks::Each(0..1_000), pace, window, 8, 100, 1);
+        let ms = |ms| start + Duration::from_millis(ms);
+        // Eight of eleven leave, late as nobody was there to send them.
+        generator.send(ms(10));
+        let late = generator.strain.late;
+        assert_eq!((generator.strain.sent, generator.strain.held_back, late > 0), (8, 0, true));
+        generator.under_way.clear();
+        generator.send(ms(15));
+        generator.under_way.clear();
+        generator.send(ms(17));
+        let strain = &generator.strain;
+        assert_eq!((strain.sent, strain.held_back, strain.late), (18, 8, late), "two of them in time");
+    }
 
     #[test]
     fn no_more_leave_than_the_library_client_has_room_for() {
-        // It finds nobody, and gives each request up after a moment.
         let options =
             ClientOptions { timeout: Duration::from_millis(20), bytes_max: 1_000, ..ClientOptions::default() };
-        let client = Client::connect(&["127.0.0.1:1".to_owned()], options).unwrap();
+        let client = lonely(options);
         let from = Instant::now();
         let window = Window { from, to: None };
         let mut generator = Generator::new(client, Tasks::Each(0..8), Pace::Closed, window, 64, 200, 1);

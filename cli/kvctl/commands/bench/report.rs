@@ -24,9 +24,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Operations answered per second.
+    /// Operations answered per second, while it was measured.
     pub fn rate(&self, figures: &Figures) -> f64 {
-        figures.latency_us.len() as f64 / self.measured.as_secs_f64().max(1e-6)
+        figures.in_time as f64 / self.measured.as_secs_f64().max(1e-6)
     }
 
     /// `operations` and `all`, as in every result.
@@ -101,8 +101,10 @@ mod tests {
         let mut figures = FiguresByKind::of(&[Kind::Get, Kind::Put]);
         for ms in 1..=100 {
             figures.kind(Kind::Get).answered(Duration::from_millis(ms), ms > 10);
+            figures.kind(Kind::Get).in_time += 1;
         }
         figures.kind(Kind::Put).answered(Duration::from_millis(5), true);
+        figures.kind(Kind::Put).in_time += 1;
         figures.failed(Kind::Put, "no");
         Outcome { figures, strain: Strain::default(), measured: Duration::from_secs(2) }
     }

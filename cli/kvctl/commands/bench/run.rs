@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use net::client::Client;
 use serde_json::{Value, json};
 
 use super::arrivals::Arrivals;
@@ -81,7 +82,7 @@ impl<'a> Load<'a> {
     pub fn measure(&self, globals: &Globals, title: &str) -> Result<Outcome, Failure> {
         let population = Population::new(self.work.keys);
         let chooser = self.mix.chooser(self.work.keys);
-        // Nobody starts before all are ready: a cluster that cannot be reached is an error, not a result.
+        // Nobody starts before all have found the cluster: one that cannot be reached is an error, not a result.
         let ready = Barrier::new(self.threads as usize);
         let live = Live::new(title, None);
         let results: Vec<Result<(FiguresByKind, Strain), Failure>> = thread::scope(|scope| {
@@ -90,7 +91,7 @@ impl<'a> Load<'a> {
                 let pulses: Vec<_> = mine.clone().map(|_| live.map(Live::pulse)).collect();
                 let (ready, population) = (&ready, &population);
                 scope.spawn(move || {
-                    let clients: Result<Vec<_>, Failure> = mine.clone().map(|_| connect(globals)).collect();
+                    let clients: Result<Vec<_>, Failure> = mine.clone().map(|_| found(globals)).collect();
                     ready.wait();
                     let begun = Instant::now();
                     let from = begun + self.work.warmup;
@@ -153,6 +154,13 @@ impl<'a> Load<'a> {
         }
         run
     }
+}
+
+/// A client that has found the cluster.
+fn found(globals: &Globals) -> Result<Client, Failure> {
+    let mut client = connect(globals)?;
+    client.map()?;
+    Ok(client)
 }
 
 /// Puts the results of all threads together.

@@ -1,6 +1,8 @@
 //! `bench sweep`: an open loop at one rate after another, for the curve of latency against offered rate.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -38,7 +40,7 @@ impl Step {
 pub fn sweep(globals: &Globals, sweep: &BenchSweep) -> Result<Answer, Failure> {
     if let Some(path) = &sweep.svg {
         // Not after minutes of measuring.
-        fs::write(path, "").map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
+        writable(path).map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
     }
     let closed = match &sweep.rates[..] {
         [] => Some(highest(globals, sweep)?),
@@ -66,6 +68,11 @@ pub fn sweep(globals: &Globals, sweep: &BenchSweep) -> Result<Answer, Failure> {
         fs::write(path, drawn).map_err(|error| Failure::error(format!("{}: {error}", path.display())))?;
     }
     answer(sweep, closed.as_ref(), &steps)
+}
+
+/// Whether a chart can be put there. What is there stays until it is drawn.
+fn writable(path: &Path) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path).map(drop)
 }
 
 /// What a closed loop of the same clients reaches.
@@ -156,6 +163,17 @@ mod tests {
         let rates = found(80_000.0);
         assert_eq!(rates, [5_000.0, 10_000.0, 20_000.0, 40_000.0, 60_000.0, 72_000.0, 80_000.0]);
         assert!(found(3.0).iter().all(|rate| *rate >= 1.0));
+    }
+
+    #[test]
+    fn a_chart_stays_until_another_is_drawn() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("chart.svg");
+        fs::write(&path, "drawn before").unwrap();
+        writable(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "drawn before");
+        writable(&directory.path().join("new.svg")).unwrap();
+        assert!(writable(directory.path()).is_err());
     }
 
     #[test]
