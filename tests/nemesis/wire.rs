@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use net::frame::{BODY_BYTES_MAX, Kind};
-use net::hello::{HELLO_BYTES, Hello, HelloReply, Role};
+use net::hello::{HELLO_BYTES, Hello, HelloReply};
 use net::receive::RecvBuffer;
 use net::request::{ReadRequest, ScanRequest, write_read, write_scan};
 use net::response::Response;
