@@ -276,7 +276,6 @@ fn prepare(
     let fetcher = store_threads::start_fetcher(index, store.clone(), mesh.clone()).map_err(start)?;
     let helpers = Helpers { writer, reader, scanner, fetcher };
     let bytes = settings.journal.segment;
-    let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, mesh.clone()).map_err(start)?;
     let direct_io = settings.journal.direct_io && journal_files::direct_io_works(&journal_directory);
     if settings.journal.direct_io && !direct_io {
         tracing::warn!(
@@ -284,6 +283,8 @@ fn prepare(
             "this file system takes no direct writes: the journal goes through the page cache"
         );
     }
+    let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, direct_io, mesh.clone());
+    let spares = spares.map_err(start)?;
     let disk = journal_disk::start(index, journal_directory.clone(), direct_io, mesh.clone()).map_err(start)?;
     let past = journal_past::start(index, journal_directory.clone(), direct_io).map_err(start)?;
     let (facts, mesh) = (facts.clone(), mesh.clone());

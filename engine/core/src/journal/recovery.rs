@@ -5,7 +5,7 @@
 use super::chain::{Chain, Link};
 use super::error::{Damage, RecoverError, Rot, Torn};
 use super::files::{Files, Segments};
-use super::header::{HEADER_BYTES, Header};
+use super::header::{HEADER_BYTES, Header, named_in};
 use super::journal::Journal;
 use super::log::{Log, Position};
 use super::record::{RECORD_HEADER_BYTES, Record, SegmentRow};
@@ -15,7 +15,7 @@ use super::writer::{End, Writer};
 use super::{Options, Place, Recovered, RecoveredReplica, ReplicaState, SegmentId};
 use raft::entry::{Entry, LogId};
 use raft::ids::GroupId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Payload bytes of the end of each log that come with [`RecoveredReplica::tail`].
 const TAIL_BYTES_MAX: usize = 1 << 20;
@@ -264,6 +264,11 @@ impl Journal {
         let needed = (needed + self.options.block_bytes) as u64;
         if needed > self.options.segment_bytes {
             return Err(RecoverError::SegmentTooSmall { needed });
+        }
+        // Behind an opening that is torn a value must not pass for a header.
+        let named: BTreeSet<_> = again.iter().flat_map(|(_, _, entry)| named_in(&entry.payload)).collect();
+        while named.contains(&self.chain.following()) {
+            self.chain.skip(self.writer.open_batch());
         }
         self.roll(true);
         // All in the one batch, whatever its size: the life must not be durable without them.
