@@ -19,7 +19,7 @@ mod run;
 mod view;
 
 pub use map_record::MapRecord;
-pub use run::{AppliedRun, ApplyRun, Applying};
+pub use run::{AppliedRun, ApplyRun, Applying, OUTCOME_BYTES_MAX};
 pub use view::{Checksum, Hasher, Page, PageBuilder, StoredReplica};
 
 /// The state of one group as entries change it. What it writes refers to the run it is written from (`'a`).

@@ -387,6 +387,7 @@ impl Core {
         for (ticket, answer) in effects.answers.drain(..) {
             state.clients.answer(&self.mesh, ticket, &answers::response(answer, &self.map.borrow()));
         }
+        state.storing.answered();
         for (count, read) in effects.reads.drain(..).enumerate() {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
                 state.clients.flush_all();
