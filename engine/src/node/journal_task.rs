@@ -22,9 +22,6 @@ use std::time::Duration;
 /// After so long without a batch the last one is sealed, so that it can never be taken for a torn one.
 const SEAL_AFTER: Duration = Duration::from_millis(10);
 
-/// Idle segments kept to be recycled: logs under load are cut by about so many at once, and to make a new one is to write it twice.
-const IDLE_MAX: usize = 4;
-
 /// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
 /// every start of a node opens a segment, and all of them are read at the next one.
 const SEGMENTS_MAX: usize = 6;
@@ -80,33 +77,21 @@ pub async fn run(core: Rc<Core>) {
     }
 }
 
-/// Asks the helper for spares the journal wants, out of segments it needs no more. While there is no room only out of those, unless it
-/// is to be seen whether there is some again.
+/// Asks the helper for the spares that the journal wants.
 fn order_spares(state: &mut State, spares: &Sender<Spare>, look: bool) {
-    state.idle.extend(state.journal.reclaim());
-    for _ in 0..state.journal.spares_wanted().saturating_sub(state.spares_ordered) {
-        let old = state.idle.pop();
-        if state.is_short && old.is_none() && !look {
-            return;
-        }
-        let id = state.spares_failed.pop().unwrap_or_else(|| state.journal.new_segment());
-        state.spares_ordered += 1;
-        spares.send(Spare::Make { id, old });
-    }
-    // A segment falls idle long before the next spare is wanted: some wait for that.
-    for id in state.idle.drain(..state.idle.len().saturating_sub(IDLE_MAX)) {
-        spares.send(Spare::Delete(id));
+    for order in state.spare_orders.next(&mut state.journal, look) {
+        spares.send(order);
     }
 }
 
 /// Whether logs are to be cut whoever still lacks them: there are many segments, or no room for another one.
 pub fn is_pressed(state: &State) -> bool {
-    state.journal.segments().count() > SEGMENTS_PRESSED || state.is_short
+    state.journal.segments().count() > SEGMENTS_PRESSED || state.spare_orders.is_short()
 }
 
 /// While there was no room for a spare: has logs cut, and sees whether there is some. To be called now and then.
 pub fn look_for_room(state: &mut State, spares: &Sender<Spare>) {
-    if state.is_short {
+    if state.spare_orders.is_short() {
         state.storing.want_sync(Urgency::Now);
         order_spares(state, spares, true);
     }
@@ -151,8 +136,7 @@ pub fn keep_short(core: &Core) {
 /// A spare that was ordered is there.
 pub fn spare_ready(core: &Core, id: SegmentId) {
     let state = &mut *core.state.borrow_mut();
-    state.spares_ordered -= 1;
-    state.is_short = false;
+    state.spare_orders.made();
     state.journal.spare_ready(id);
     core.journal_bell.ring();
 }
@@ -161,10 +145,7 @@ pub fn spare_ready(core: &Core, id: SegmentId) {
 /// that there is one, logs are cut: every start takes a spare, and without any the next one could not begin its life.
 pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>) {
     let state = &mut *core.state.borrow_mut();
-    state.spares_ordered -= 1;
-    state.spares_failed.push(id);
-    state.is_short = true;
-    state.idle.extend(old);
+    state.spare_orders.failed(id, old);
     state.storing.want_sync(Urgency::Now);
     core.turn_bell.ring();
     core.journal_bell.ring();

@@ -38,6 +38,7 @@ mod signals;
 mod snapshot_in;
 mod snapshot_out;
 mod space;
+mod spare_orders;
 mod stage;
 mod status;
 mod store_threads;
