@@ -134,6 +134,22 @@ fn the_old_values_of_all_groups_share_their_room_until_they_are_told() {
 }
 
 #[test]
+fn a_command_of_a_later_version_stops_the_node() {
+    for (at, byte) in [(0, 99), (1, 2)] {
+        let directory = tempdir().unwrap();
+        let mut pair = Pair::new(directory.path(), &[1]);
+        let mut client = pair.client(1, 1);
+        let mut command = engine_core::command::encode(&client.next(put(b"k", b"v")));
+        command[at] = byte;
+        let mut run = run(1);
+        run.push(pair.next(1), EntryKind::Command, &command);
+        let error = pair.applier.apply(vec![run], &mut Done::new()).expect_err("nobody knows what it does");
+        let here = matches!(error, StoreError::UnknownCommand { group: GroupId(1), index: Index(2), .. });
+        assert!(here, "{error}");
+    }
+}
+
+#[test]
 fn memberships_and_noops_are_kept_with_the_applied_index() {
     let directory = tempdir().unwrap();
     let mut pair = Pair::new(directory.path(), &[1]);
