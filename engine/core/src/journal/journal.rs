@@ -278,11 +278,6 @@ impl Journal {
         self.options.segment_bytes / 2
     }
 
-    /// Entries that a group's log holds.
-    pub fn log_entries(&self, group: GroupId) -> u64 {
-        self.logs.get(&group).map_or(0, Log::entries)
-    }
-
     /// Bytes of a group's log in the journal.
     pub fn log_bytes(&self, group: GroupId) -> u64 {
         self.logs.get(&group).map_or(0, Log::bytes)
