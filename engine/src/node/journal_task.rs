@@ -5,7 +5,7 @@
 
 use super::core::{Core, State};
 use super::journal_disk::Batch;
-use super::journal_files::Spare;
+use super::journal_files::{Spare, is_shortage};
 use super::journal_past::Wanted;
 use super::last_words;
 use super::queue::{self, Sender};
@@ -39,6 +39,9 @@ const SPAN_BYTES_MAX: u64 = 256 << 10;
 
 /// Between two looks whether an entry that is being written again is there.
 const MOVES_FOR: Duration = Duration::from_millis(2);
+
+/// Between two attempts to read when something ran out that this takes.
+const SHORT_FOR: Duration = Duration::from_millis(100);
 
 /// Bytes of other groups between two entries that are read along, as another read costs more.
 const GAP_BYTES_MAX: u64 = 32 << 10;
@@ -169,14 +172,7 @@ pub async fn read_entries(
         let (count, length) = span(left);
         let (together, rest) = left.split_at(count);
         left = rest;
-        let (reply, inbox) = queue::inbox_here();
-        core.past.send(Wanted { segment: first.segment, offset: first.offset, length, reply });
-        let bytes = inbox.receive().await;
-        // While this task waited, the entry may have been dropped and its segment recycled.
-        if !stays(core, first) {
-            break;
-        }
-        let bytes = bytes.expect("whoever is asked answers").unwrap_or_else(|error| fail(core, &error));
+        let Some(bytes) = read(core, first, length).await else { break };
         for extent in together {
             let begin = (extent.offset - first.offset) as usize;
             let entry = core.state.borrow().journal.decode_entry(extent, &bytes[begin..begin + extent.length]);
@@ -193,6 +189,24 @@ pub async fn read_entries(
         }
     }
     whole(entries, from)
+}
+
+/// So many bytes from where `first` lies; `None` if it does not lie there any more.
+async fn read(core: &Core, first: &Extent, length: usize) -> Option<Vec<u8>> {
+    loop {
+        let (reply, inbox) = queue::inbox_here();
+        core.past.send(Wanted { segment: first.segment, offset: first.offset, length, reply });
+        let bytes = inbox.receive().await.expect("whoever is asked answers");
+        // While this task waited, the entry may have been dropped and its segment recycled.
+        if !stays(core, first) {
+            return None;
+        }
+        match bytes {
+            // No descriptor for the file: the entry waits, as whoever wants it does.
+            Err(error) if is_shortage(&error) => runtime::sleep(SHORT_FOR).await,
+            bytes => return Some(bytes.unwrap_or_else(|error| fail(core, &error))),
+        }
+    }
 }
 
 /// Entries that begin where they were asked for, if there are any.

@@ -299,12 +299,14 @@ fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHan
     let name = format!("core-{index}");
     let cpu = parts.facts.settings.node.cpus.get(usize::from(index)).copied();
     let main = move || {
-        let life = directory::random().unwrap_or(1);
-        let recovered = recovery::recover(&parts.facts, index, &parts.journal_directory, &parts.store, life, created);
+        let recovered = directory::random().map_err(NodeError::from).and_then(|life| {
+            let (facts, directory) = (&parts.facts, &parts.journal_directory);
+            Ok(recovery::recover(facts, index, directory, &parts.store, life, created)?)
+        });
         let recovered = match recovered {
             Ok(recovered) => recovered,
             // Only a main that has given up no longer listens.
-            Err(error) => return drop(made.send(Err(error.into()))),
+            Err(error) => return drop(made.send(Err(error))),
         };
         let options = shard_options(&parts.facts, index, recovered.starts.len());
         let shard = Shard::new(options, &parts.facts.map, recovered.starts);
@@ -339,6 +341,7 @@ fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Option
         background_jobs: store.background_threads,
         wal_ttl_seconds: store.wal_ttl.as_secs(),
         wal_size_limit_mb: (share(store.wal_size_limit) >> 20).max(1),
+        open_files_max: host::store_files(settings.node.shards),
         ..store::Options::new(path, settings.node.shards)
     }
 }
