@@ -1,5 +1,5 @@
-//! Values that hold what looks like headers of the journal: a client may write any bytes. It does not know the life, but where that cannot
-//! be read either, nothing else may stand but zeros.
+//! Values that hold what looks like headers of the journal: a client may write any bytes. It does not know the life,
+//! and where recovery cannot know it either, none of them may stand.
 
 mod journal_support;
 
