@@ -2,9 +2,10 @@
 
 mod store_support;
 
-use engine::store::{Cached, Lack, StoreError};
+use engine::store::{Cached, Done, Lack, StoreError};
 use engine_core::command::{BatchOperation, Command, Operation, Outcome};
 use engine_core::sessions::{SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX};
+use engine_core::state_machine::OUTCOME_BYTES_MAX;
 use engine_core::state_machine::model::Model;
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
@@ -101,6 +102,51 @@ fn one_batch_takes_several_groups_and_several_runs_of_one() {
     assert_eq!(outcomes[3], [Outcome::Old(Some(b"two".to_vec()))]);
     pair.compare();
     pair.reopen(directory.path()).compare();
+}
+
+#[test]
+fn the_old_values_of_all_groups_share_their_room_until_they_are_told() {
+    let directory = tempdir().unwrap();
+    let mut pair = Pair::new(directory.path(), &[1, 2, 3]);
+    let mut clients = [1, 2, 3].map(|group| pair.client(group, 1));
+    let large = vec![7; OUTCOME_BYTES_MAX / 2];
+    for (group, client) in (1..).zip(&mut clients) {
+        pair.commands(group, &[client.next(put(b"k", &large))]);
+    }
+    let (told, short) = (Outcome::Old(Some(large.clone())), Outcome::AlreadyApplied);
+    let expected = [&told, &told, &short];
+    for _ in 0..2 {
+        let mut done = Done::new();
+        for (group, client) in (1..).zip(&mut clients) {
+            let mut run = run(group);
+            let command = engine_core::command::encode(&client.next(put_old(b"k", &large)));
+            run.push(pair.next(group), EntryKind::Command, &command);
+            pair.applier.apply(vec![run.clone()], &mut done).unwrap();
+            pair.model.apply(&[run]);
+        }
+        for lack in pair.applier.lacks() {
+            pair.applier.fetched(pair.store.fetch(lack).unwrap(), &mut done).unwrap();
+        }
+        let outcomes: Vec<&Outcome> = done.iter().map(|(run, _)| &run.outcomes[0].1).collect();
+        assert!(outcomes == expected, "an outcome is not told, or all are");
+        pair.applier.answered();
+    }
+}
+
+#[test]
+fn a_command_of_a_later_version_stops_the_node() {
+    for (at, byte) in [(0, 99), (1, 2)] {
+        let directory = tempdir().unwrap();
+        let mut pair = Pair::new(directory.path(), &[1]);
+        let mut client = pair.client(1, 1);
+        let mut command = engine_core::command::encode(&client.next(put(b"k", b"v")));
+        command[at] = byte;
+        let mut run = run(1);
+        run.push(pair.next(1), EntryKind::Command, &command);
+        let error = pair.applier.apply(vec![run], &mut Done::new()).expect_err("nobody knows what it does");
+        let here = matches!(error, StoreError::UnknownCommand { group: GroupId(1), index: Index(2), .. });
+        assert!(here, "{error}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod store_support;
 
 use engine::store::{Options, Store};
-use engine_core::command::{BatchOperation, ClientId, Command, Operation, SessionRef, encode};
+use engine_core::command::{BatchOperation, ClientId, Command, Operation, SessionRef, VERSION, encode};
 use engine_core::sessions::SessionKey;
 use engine_core::state_machine::ApplyRun;
 use engine_core::state_machine::model::Model;
@@ -80,7 +80,7 @@ fn entry() -> impl Strategy<Value = EntrySpec> {
     prop_oneof![
         1 => Just(EntrySpec::Noop),
         1 => any::<u8>().prop_map(EntrySpec::Membership),
-        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(EntrySpec::Broken),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(broken),
         2 => (0u128..4).prop_map(EntrySpec::Open),
         1 => (0u8..2).prop_map(EntrySpec::Found),
         20 => (0u128..4, 1u64..60, prop::option::weighted(0.3, 0u64..40), prop::bool::weighted(0.95), operation()).prop_map(
@@ -247,6 +247,14 @@ fn newest_log(path: &Path) -> (PathBuf, u64) {
     let newest = newest.expect("a log");
     let length = fs::metadata(&newest).expect("the log").len();
     (newest, length)
+}
+
+/// No command, but of a kind and version that are known: others stop the node.
+fn broken(mut bytes: Vec<u8>) -> EntrySpec {
+    if let [kind, version, ..] = &mut bytes[..] {
+        (*kind, *version) = (1 + *kind % 7, VERSION);
+    }
+    EntrySpec::Broken(bytes)
 }
 
 fn encoded(

@@ -7,7 +7,9 @@
 //!
 //! Lives on the core. Knows nothing of bytes on a disk.
 
-use crate::command::{self, ArchivedBatchOperation, ArchivedCommand, ArchivedOperation, Outcome, RefusedBecause};
+use crate::command::{
+    self, ArchivedBatchOperation, ArchivedCommand, ArchivedOperation, CommandError, Outcome, RefusedBecause,
+};
 use crate::placement::map::{FOUNDING_EPOCH, MAP_GROUP};
 use crate::sessions::{SESSIONS_EVICTED_AT_ONCE, SESSIONS_MAX, Session, SessionKey};
 use raft::entry::{Entry, EntryKind};
@@ -19,13 +21,16 @@ mod run;
 mod view;
 
 pub use map_record::MapRecord;
-pub use run::{AppliedRun, ApplyRun, Applying};
+pub use run::{AppliedRun, ApplyRun, Applying, OUTCOME_BYTES_MAX};
 pub use view::{Checksum, Hasher, Page, PageBuilder, StoredReplica};
 
 /// The state of one group as entries change it. What it writes refers to the run it is written from (`'a`).
 pub trait Space<'a> {
     /// Why the state cannot be read: the node stops.
     type Error;
+
+    /// The node must stop: a later version of this program has put a command into the log that this one does not know.
+    fn unknown(&self, index: Index, why: CommandError) -> Self::Error;
 
     /// The value of a key.
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
@@ -113,15 +118,20 @@ pub fn reads_of<'a>(run: &'a ApplyRun, from: usize, mut take: impl FnMut(EntryRe
     }
 }
 
-/// Applies one command. Bytes that are no command do nothing, on every replica.
+/// Applies one command. Bytes that are no command do nothing, on every replica. Of another version's command nobody here knows what it
+/// does: to skip it would make this replica another than those that know. The leaders of this version refuse such bytes.
 fn apply<'a, S: Space<'a>>(
     space: &mut S,
     group: GroupId,
     entry: &'a Entry,
     crowded: &mut Vec<SessionKey>,
 ) -> Result<Outcome, S::Error> {
-    let Ok(command) = command::access(&entry.payload) else {
-        return Ok(Outcome::Refused(RefusedBecause::Malformed));
+    let command = match command::access(&entry.payload) {
+        Ok(command) => command,
+        Err(why @ (CommandError::UnknownKind { .. } | CommandError::UnknownVersion { .. })) => {
+            return Err(space.unknown(entry.index, why));
+        }
+        Err(_) => return Ok(Outcome::Refused(RefusedBecause::Malformed)),
     };
     match &command.operation {
         ArchivedOperation::Open => open(space, group, entry.index, command, crowded),

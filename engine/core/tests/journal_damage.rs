@@ -170,10 +170,11 @@ fn the_newest_segment_missing_is_damage() {
 
 #[test]
 fn rot_before_a_torn_opening_is_no_torn_end() {
-    let (mut disk, mut journal, _) = sealed();
+    let (mut disk, mut journal, models) = sealed();
+    let mut next = models[&GroupId(1)].last().index.0;
     let full = journal.segments().last().unwrap();
     let opening = loop {
-        let next = journal.log_entries(GroupId(1)) + 1;
+        next += 1;
         journal.append(GroupId(1), None, None, &[entry(6, next, &[1; 300])]);
         let write = journal.take_write().unwrap();
         if write.segment > full {

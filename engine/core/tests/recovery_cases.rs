@@ -80,7 +80,7 @@ fn a_store_ahead_by_a_snapshot_restarts_the_log_there() {
     assert_eq!(outcome(&starts), (Serving::Whole, id(6, 90), Index(90), Index(90), None));
     let group = starts.groups.iter().find(|start| start.group == GROUP).expect("it starts");
     assert_eq!(group.restored.hard_state.term, Term(7), "term and vote are not forgotten");
-    assert_eq!(journal.log_entries(GROUP), 0);
+    assert_eq!(journal.log_bytes(GROUP), 0);
     // Its end was cut off by another leader, and the snapshot holds what was committed there.
     let (starts, _) = start(log(id(3, 10), id(5, 20), true), id(6, 18), Some(id(6, 18)));
     assert_eq!(outcome(&starts), (Serving::Whole, id(6, 18), Index(18), Index(18), None));

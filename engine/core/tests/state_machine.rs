@@ -283,7 +283,7 @@ fn bytes_that_are_no_command_do_nothing() {
     let before = log.model.checksum(GROUP).hash;
     let sound = encode(&client.next(put(b"k", b"v")));
     let mut wrong_kind = sound.clone();
-    wrong_kind[0] = 99;
+    wrong_kind[0] = 3;
     for broken in [&b""[..], b"\x02", b"\x02\x01rubbish", &sound[..sound.len() - 1], &wrong_kind] {
         let outcomes = log.apply(EntryKind::Command, broken);
         assert_eq!(outcomes[0].1, Outcome::Refused(RefusedBecause::Malformed), "{broken:?}");

@@ -5,9 +5,9 @@ use crate::ids::{Index, Term};
 use crate::membership::Membership;
 use crate::message::{AppendReply, Body, Message};
 
-/// No term, index or round ever gets here: at a million a second it takes more than a hundred thousand years. Below
-/// it, sums of a few of them do not overflow.
-pub(crate) const NUMBER_MAX: u64 = 1 << 62;
+/// No term, index or round ever gets above this: at a million a second it takes more than a hundred thousand years. Sums of a few of
+/// them do not overflow, and the journal takes what is above for damage.
+pub(crate) const NUMBER_MAX: u64 = (1 << 62) - 1;
 
 /// Whether the content of `message` contradicts neither itself nor reason.
 pub(crate) fn is_sound(message: &Message) -> bool {

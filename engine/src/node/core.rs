@@ -15,13 +15,14 @@ use super::runtime;
 use super::runtime::bell::{Bell, Slot};
 use super::snapshot_in::{self, Receiving};
 use super::snapshot_out::Sends;
+use super::spare_orders::SpareOrders;
 use super::status::Asked;
 use super::store_threads::Read;
 use super::storing::{Helpers, Storing, Urgency};
 use super::{NodeError, NodeFacts, answers, held, journal_task, owed, pace};
 use crate::store::{Cached, Done, Store};
 use config::Settings;
-use engine_core::journal::{Journal, SegmentId};
+use engine_core::journal::Journal;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::effects::{SnapshotStep, StoreRead};
 use engine_core::shard::{Effects, Event, Query, RECOVERED, Shard};
@@ -101,13 +102,7 @@ pub struct State {
     pub(super) journal: Journal,
     /// Persist numbers in flight, each with the batch that completes it.
     pub(super) unpersisted: VecDeque<(u64, u64)>,
-    pub(super) spares_ordered: usize,
-    /// Spares that there was no room for: to be ordered again.
-    pub(super) spares_failed: Vec<SegmentId>,
-    /// The last spare that was ordered found no room.
-    pub(super) is_short: bool,
-    /// Segments that wait to be recycled.
-    pub(super) idle: Vec<SegmentId>,
+    pub(super) spare_orders: SpareOrders,
     pub(super) clients: Clients,
     pub(super) asked: Asked,
     pub(super) peers: Peers,
@@ -147,10 +142,7 @@ impl Core {
             effects: Effects::default(),
             journal,
             unpersisted: VecDeque::from([(RECOVERED, open_batch)]),
-            spares_ordered: 0,
-            spares_failed: Vec::new(),
-            is_short: false,
-            idle: Vec::new(),
+            spare_orders: SpareOrders::default(),
             clients: Clients::new(parts.facts.settings.limits.core_inflight_bytes as usize),
             asked: Asked::default(),
             peers: Peers::new(
@@ -387,6 +379,7 @@ impl Core {
         for (ticket, answer) in effects.answers.drain(..) {
             state.clients.answer(&self.mesh, ticket, &answers::response(answer, &self.map.borrow()));
         }
+        state.storing.answered();
         for (count, read) in effects.reads.drain(..).enumerate() {
             if count % FLUSH_EVERY == FLUSH_EVERY - 1 {
                 state.clients.flush_all();

@@ -8,6 +8,7 @@ use super::asking;
 use super::directory::{Directory, DirectoryError};
 use super::founding::{FORMED, MAP};
 use super::journal_files::is_shortage;
+use super::last_words;
 use super::mesh::{Mesh, ToCore};
 use super::stage::Stage;
 use super::{NodeFacts, founding::FoundingError};
@@ -62,13 +63,12 @@ pub fn start(
                 }
                 Err(error) => {
                     // What a failed write has left nobody knows (rule 12).
-                    tracing::error!(%error, "cannot keep the cluster map; stopping at once");
-                    std::process::abort();
+                    last_words::stop(|| tracing::error!(%error, "cannot keep the cluster map; stopping at once"));
                 }
             }
             if !map.holds(&facts.settings.node.name, facts.incarnation) {
-                tracing::error!("{}", FoundingError::Replaced { name: facts.settings.node.name.clone() });
-                std::process::abort();
+                let replaced = FoundingError::Replaced { name: facts.settings.node.name.clone() };
+                last_words::stop(|| tracing::error!("{replaced}"));
             }
             tracing::info!(epoch = map.epoch, "the cluster map has changed");
             let map = Arc::new(map);

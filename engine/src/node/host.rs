@@ -71,6 +71,15 @@ pub fn callers(most: usize) -> usize {
     most.min((descriptors() / 8) as usize).max(1)
 }
 
+/// How many files each of the stores of `cores` cores may keep open: a quarter of all descriptors for all of them, as far as it goes.
+pub fn store_files(cores: u16) -> u32 {
+    store_files_of(descriptors(), cores)
+}
+
+fn store_files_of(descriptors: u64, cores: u16) -> u32 {
+    (descriptors / 4 / u64::from(cores.max(1))).clamp(64, 1024) as u32
+}
+
 fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
@@ -104,7 +113,14 @@ fn in_list(list: &str, cpu: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::in_list;
+    use super::{in_list, store_files_of};
+
+    #[test]
+    fn stores_leave_descriptors_to_the_others() {
+        assert_eq!(store_files_of(1024, 2), 128);
+        assert_eq!(store_files_of(u64::MAX, 8), 1024);
+        assert_eq!(store_files_of(256, 8), 64, "fewer would have it open a file for each read");
+    }
 
     #[test]
     fn a_cpu_is_found_in_ranges_and_single_numbers() {

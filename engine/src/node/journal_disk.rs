@@ -1,7 +1,7 @@
 //! The thread of a core that writes journal batches: each is written and synced before the next.
 //!
 //! A plain thread that blocks in two system calls. Through the core's ring a batch woke the core twice, for the write and for the sync,
-//! and a worker of the kernel in between, as a sync always blocks. An error ends the process at once: nothing is tried again, and
+//! and a worker of the kernel in between, as a sync always blocks. An error ends the process at once: no write is tried again, and
 //! nothing that rests on the batch is ever answered (rule 12).
 
 use super::journal_files::{self, aligned_place};
@@ -13,6 +13,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Between two attempts to open a segment when something ran out that this takes.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// A batch for the disk. One is under way at a time, so the queue needs no limit.
 #[derive(Debug)]
@@ -56,8 +60,10 @@ struct Disk {
 impl Disk {
     fn write(&mut self, batch: &Batch) -> io::Result<()> {
         if self.current.as_ref().is_none_or(|(id, _)| *id != batch.segment) {
-            self.current =
-                Some((batch.segment, open(&journal_files::path(&self.directory, batch.segment), self.direct)?));
+            // The file before, too, is a descriptor.
+            self.current = None;
+            let file = open_in_time(&journal_files::path(&self.directory, batch.segment), self.direct)?;
+            self.current = Some((batch.segment, file));
         }
         let (_, file) = self.current.as_ref().expect("it was just opened");
         match self.direct {
@@ -65,6 +71,19 @@ impl Disk {
             false => file.write_all_at(&batch.bytes, batch.offset)?,
         }
         if batch.sync { file.sync_data() } else { Ok(()) }
+    }
+}
+
+/// Opens a segment; waits while there is no descriptor or memory for that. Nothing has been written that could be lost.
+fn open_in_time(path: &Path, direct: bool) -> io::Result<File> {
+    loop {
+        match open(path, direct) {
+            Err(error) if journal_files::is_shortage(&error) => {
+                tracing::warn!(%error, "cannot open a segment of the journal; trying again");
+                std::thread::sleep(RETRY_AFTER);
+            }
+            opened => return opened,
+        }
     }
 }
 

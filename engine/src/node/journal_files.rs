@@ -6,16 +6,19 @@
 use super::last_words;
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
-use engine_core::journal::{Files, SegmentId};
+use engine_core::journal::{self, Files, SegmentId};
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Between two attempts to use a file again that the disk has no room for, though it takes none.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Bytes of an old segment that are looked through at once.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// Work for the helper.
 #[derive(Debug)]
@@ -104,9 +107,10 @@ pub fn aligned_place(room: &mut Vec<u8>, length: usize) -> &mut [u8] {
     &mut room[start..start + length]
 }
 
-/// Starts the helper that makes and deletes segment files of `bytes` bytes. It ends when every sender is gone.
-/// At most two spares are ever asked for, so its queue stays short.
-pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io::Result<Sender<Spare>> {
+/// Starts the helper that makes and deletes segment files of `bytes` bytes; `direct`: it looks through old ones past the page cache. It
+/// ends when every sender is gone. What it is asked for is what the journal lacks and no longer needs, so the segments on the
+/// disk limit its queue.
+pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, direct: bool, mesh: Mesh) -> io::Result<Sender<Spare>> {
     let (sender, _) = queue::helper(format!("spares-{core}"), move |work: Work<Spare>| {
         while let Some(spare) = work.receive() {
             match spare {
@@ -114,7 +118,7 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, mesh: Mesh) -> io
                     let deleted = fs::remove_file(path(&directory, id));
                     deleted.unwrap_or_else(|error| tracing::warn!(core, %error, "cannot delete an old segment"));
                 }
-                Spare::Make { id, old } => match make(&directory, id, old, bytes) {
+                Spare::Make { id, old } => match make(&directory, id, old, bytes, direct) {
                     Ok(()) => mesh.send(core, ToCore::SpareReady(id)),
                     // A full disk is not a failed write: nothing of the journal was in that file, and the low-water
                     // mark has had writes refused before it came to this.
@@ -144,7 +148,7 @@ pub fn is_shortage(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
-fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> io::Result<()> {
+fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64, direct: bool) -> io::Result<()> {
     let target = path(directory, id);
     let has_size = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() == bytes);
     if has_size(&target) {
@@ -152,7 +156,10 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> 
         return File::open(directory)?.sync_all();
     }
     match old.map(|old| path(directory, old)) {
-        Some(old) if has_size(&old) => fs::rename(old, target)?,
+        Some(old) if has_size(&old) => {
+            clear(&old, id, direct)?;
+            fs::rename(old, target)?;
+        }
         old => {
             // Of another size only after the setting was changed: of no use, and in the way.
             if let Some(old) = old.filter(|old| old.exists()) {
@@ -168,6 +175,28 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64) -> 
         }
     }
     File::open(directory)?.sync_all()
+}
+
+/// Makes zeros of what would pass for a header of segment `id` in the file of another one, durably: values may hold anything.
+fn clear(path: &Path, id: SegmentId, direct: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    if direct {
+        options.custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32);
+    }
+    let file = options.open(path)?;
+    let bytes = file.metadata()?.len();
+    let (mut room, mut at, mut found) = (Vec::new(), 0, false);
+    while at < bytes {
+        let piece = aligned_place(&mut room, (bytes - at).min(PIECE_BYTES) as usize);
+        file.read_exact_at(piece, at)?;
+        if journal::blank(id, piece) {
+            file.write_all_at(piece, at)?;
+            found = true;
+        }
+        at += piece.len() as u64;
+    }
+    if found { file.sync_data() } else { Ok(()) }
 }
 
 /// Writes a file of `bytes` zeros, if there is room for all of them.
@@ -196,18 +225,50 @@ mod tests {
         let temp = tempfile::tempdir().expect("a directory");
         let old = path(temp.path(), SegmentId(1));
         fs::write(&old, [1; 100]).expect("written");
-        make(temp.path(), SegmentId(2), Some(SegmentId(1)), 4096).expect("there is room");
+        make(temp.path(), SegmentId(2), Some(SegmentId(1)), 4096, false).expect("there is room");
         assert!(!old.exists());
-        make(temp.path(), SegmentId(3), Some(SegmentId(2)), 4096).expect("there is room");
+        make(temp.path(), SegmentId(3), Some(SegmentId(2)), 4096, false).expect("there is room");
         let names: Vec<_> =
             fs::read_dir(temp.path()).expect("read").map(|file| file.expect("one").file_name()).collect();
         assert_eq!(names, ["segment-0000000000000003"]);
     }
 
+    /// What stands before a batch of segment 2, but for the rest of its fields.
+    fn header() -> [u8; 96] {
+        let mut bytes = [0; 96];
+        bytes[..4].copy_from_slice(b"KVDJ");
+        bytes[8] = 2;
+        bytes[24] = 2;
+        let crc = crc32fast::hash(&bytes[8..]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_segment_made_of_an_old_one_holds_no_header_that_somebody_put_there() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let length = 2 * PIECE_BYTES as usize + ALIGNMENT;
+        for direct in [false, direct_io_works(temp.path())] {
+            let mut old: Vec<u8> = (0..length).map(|at| (at / 7) as u8).collect();
+            let forged = [512, PIECE_BYTES as usize - 512, length - 512];
+            for at in forged {
+                old[at..at + 96].copy_from_slice(&header());
+            }
+            let target = path(temp.path(), SegmentId(2));
+            fs::write(path(temp.path(), SegmentId(1)), &old).expect("written");
+            make(temp.path(), SegmentId(2), Some(SegmentId(1)), length as u64, direct).expect("it needs no room");
+            for at in forged {
+                old[at..at + 512].fill(0);
+            }
+            assert!(fs::read(&target).expect("read") == old);
+            fs::remove_file(target).expect("removed");
+        }
+    }
+
     #[test]
     fn what_there_is_no_room_for_leaves_nothing() {
         let temp = tempfile::tempdir().expect("a directory");
-        let error = make(temp.path(), SegmentId(1), None, 1 << 60).expect_err("no disk has so much room");
+        let error = make(temp.path(), SegmentId(1), None, 1 << 60, false).expect_err("no disk has so much room");
         assert!(is_shortage(&error), "{error}");
         assert_eq!(fs::read_dir(temp.path()).expect("read").count(), 0);
     }

@@ -5,7 +5,7 @@
 
 use super::core::{Core, State};
 use super::journal_disk::Batch;
-use super::journal_files::Spare;
+use super::journal_files::{Spare, is_shortage};
 use super::journal_past::Wanted;
 use super::last_words;
 use super::queue::{self, Sender};
@@ -21,9 +21,6 @@ use std::time::Duration;
 
 /// After so long without a batch the last one is sealed, so that it can never be taken for a torn one.
 const SEAL_AFTER: Duration = Duration::from_millis(10);
-
-/// Idle segments kept to be recycled: logs under load are cut by about so many at once, and to make a new one is to write it twice.
-const IDLE_MAX: usize = 4;
 
 /// With more segments than this the store is asked to make durable what it holds, so that logs, however short, can be cut:
 /// every start of a node opens a segment, and all of them are read at the next one.
@@ -42,6 +39,9 @@ const SPAN_BYTES_MAX: u64 = 256 << 10;
 
 /// Between two looks whether an entry that is being written again is there.
 const MOVES_FOR: Duration = Duration::from_millis(2);
+
+/// Between two attempts to read when something ran out that this takes.
+const SHORT_FOR: Duration = Duration::from_millis(100);
 
 /// Bytes of other groups between two entries that are read along, as another read costs more.
 const GAP_BYTES_MAX: u64 = 32 << 10;
@@ -80,29 +80,17 @@ pub async fn run(core: Rc<Core>) {
     }
 }
 
-/// Asks the helper for spares the journal wants, out of segments it needs no more. While there is no room only out of those, unless it
-/// is to be seen whether there is some again.
+/// Asks the helper for the spares that the journal wants.
 fn order_spares(state: &mut State, spares: &Sender<Spare>, look: bool) {
-    state.idle.extend(state.journal.reclaim());
-    for _ in 0..state.journal.spares_wanted().saturating_sub(state.spares_ordered) {
-        let old = state.idle.pop();
-        if state.is_short && old.is_none() && !look {
-            return;
-        }
-        let id = state.spares_failed.pop().unwrap_or_else(|| state.journal.new_segment());
-        state.spares_ordered += 1;
-        spares.send(Spare::Make { id, old });
-    }
-    // A segment falls idle long before the next spare is wanted: some wait for that.
-    for id in state.idle.drain(..state.idle.len().saturating_sub(IDLE_MAX)) {
-        spares.send(Spare::Delete(id));
+    for order in state.spare_orders.next(&mut state.journal, look) {
+        spares.send(order);
     }
 }
 
 /// How much logs are to be cut: there are many segments, or there is no room for another one.
 pub fn pressure(state: &State) -> Pressure {
     match state.journal.segments().count() > SEGMENTS_PRESSED {
-        _ if state.is_short => Pressure::NoRoom,
+        _ if state.spare_orders.is_short() => Pressure::NoRoom,
         true => Pressure::Long,
         false => Pressure::None,
     }
@@ -110,7 +98,7 @@ pub fn pressure(state: &State) -> Pressure {
 
 /// While there was no room for a spare: has logs cut, and sees whether there is some. To be called now and then.
 pub fn look_for_room(state: &mut State, spares: &Sender<Spare>) {
-    if state.is_short {
+    if state.spare_orders.is_short() {
         state.storing.want_sync(Urgency::Now);
         order_spares(state, spares, true);
     }
@@ -155,8 +143,7 @@ pub fn keep_short(core: &Core) {
 /// A spare that was ordered is there.
 pub fn spare_ready(core: &Core, id: SegmentId) {
     let state = &mut *core.state.borrow_mut();
-    state.spares_ordered -= 1;
-    state.is_short = false;
+    state.spare_orders.made();
     state.journal.spare_ready(id);
     core.journal_bell.ring();
 }
@@ -165,10 +152,7 @@ pub fn spare_ready(core: &Core, id: SegmentId) {
 /// that there is one, logs are cut: every start takes a spare, and without any the next one could not begin its life.
 pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>) {
     let state = &mut *core.state.borrow_mut();
-    state.spares_ordered -= 1;
-    state.spares_failed.push(id);
-    state.is_short = true;
-    state.idle.extend(old);
+    state.spare_orders.failed(id, old);
     state.storing.want_sync(Urgency::Now);
     core.turn_bell.ring();
     core.journal_bell.ring();
@@ -192,14 +176,7 @@ pub async fn read_entries(
         let (count, length) = span(left);
         let (together, rest) = left.split_at(count);
         left = rest;
-        let (reply, inbox) = queue::inbox_here();
-        core.past.send(Wanted { segment: first.segment, offset: first.offset, length, reply });
-        let bytes = inbox.receive().await;
-        // While this task waited, the entry may have been dropped and its segment recycled.
-        if !stays(core, first) {
-            break;
-        }
-        let bytes = bytes.expect("whoever is asked answers").unwrap_or_else(|error| fail(core, &error));
+        let Some(bytes) = read(core, first, length).await else { break };
         for extent in together {
             let begin = (extent.offset - first.offset) as usize;
             let entry = core.state.borrow().journal.decode_entry(extent, &bytes[begin..begin + extent.length]);
@@ -216,6 +193,24 @@ pub async fn read_entries(
         }
     }
     whole(entries, from)
+}
+
+/// So many bytes from where `first` lies; `None` if it does not lie there any more.
+async fn read(core: &Core, first: &Extent, length: usize) -> Option<Vec<u8>> {
+    loop {
+        let (reply, inbox) = queue::inbox_here();
+        core.past.send(Wanted { segment: first.segment, offset: first.offset, length, reply });
+        let bytes = inbox.receive().await.expect("whoever is asked answers");
+        // While this task waited, the entry may have been dropped and its segment recycled.
+        if !stays(core, first) {
+            return None;
+        }
+        match bytes {
+            // No descriptor for the file: the entry waits, as whoever wants it does.
+            Err(error) if is_shortage(&error) => runtime::sleep(SHORT_FOR).await,
+            bytes => return Some(bytes.unwrap_or_else(|error| fail(core, &error))),
+        }
+    }
 }
 
 /// Entries that begin where they were asked for, if there are any.

@@ -39,6 +39,7 @@ mod signals;
 mod snapshot_in;
 mod snapshot_out;
 mod space;
+mod spare_orders;
 mod stage;
 mod status;
 mod store_threads;
@@ -283,7 +284,6 @@ fn prepare(
     let fetcher = store_threads::start_fetcher(index, store.clone(), mesh.clone()).map_err(start)?;
     let helpers = Helpers { writer, reader, scanner, fetcher };
     let bytes = settings.journal.segment;
-    let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, mesh.clone()).map_err(start)?;
     let direct_io = settings.journal.direct_io && journal_files::direct_io_works(&journal_directory);
     if settings.journal.direct_io && !direct_io {
         tracing::warn!(
@@ -291,6 +291,8 @@ fn prepare(
             "this file system takes no direct writes: the journal goes through the page cache"
         );
     }
+    let spares = journal_files::start_helper(index, journal_directory.clone(), bytes, direct_io, mesh.clone());
+    let spares = spares.map_err(start)?;
     let disk = journal_disk::start(index, journal_directory.clone(), direct_io, mesh.clone()).map_err(start)?;
     let past = journal_past::start(index, journal_directory.clone(), direct_io).map_err(start)?;
     let (facts, mesh) = (facts.clone(), mesh.clone());
@@ -304,12 +306,14 @@ fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHan
     let name = format!("core-{index}");
     let cpu = parts.facts.settings.node.cpus.get(usize::from(index)).copied();
     let main = move || {
-        let life = directory::random().unwrap_or(1);
-        let recovered = recovery::recover(&parts.facts, index, &parts.journal_directory, &parts.store, life, created);
+        let recovered = directory::random().map_err(NodeError::from).and_then(|life| {
+            let (facts, directory) = (&parts.facts, &parts.journal_directory);
+            Ok(recovery::recover(facts, index, directory, &parts.store, life, created)?)
+        });
         let recovered = match recovered {
             Ok(recovered) => recovered,
             // Only a main that has given up no longer listens.
-            Err(error) => return drop(made.send(Err(error.into()))),
+            Err(error) => return drop(made.send(Err(error))),
         };
         let options = shard_options(&parts.facts, index, recovered.starts.len());
         let shard = Shard::new(options, &parts.facts.map, recovered.starts);
@@ -344,6 +348,7 @@ fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Option
         background_jobs: store.background_threads,
         wal_ttl_seconds: store.wal_ttl.as_secs(),
         wal_size_limit_mb: (share(store.wal_size_limit) >> 20).max(1),
+        open_files_max: host::store_files(settings.node.shards),
         ..store::Options::new(path, settings.node.shards)
     }
 }

@@ -117,6 +117,11 @@ impl Storing {
         self.applier.installed(group).unwrap_or_else(|error| fail(self.core, &self.store, &error));
     }
 
+    /// Everybody has been told what became of the runs that were done.
+    pub fn answered(&mut self) {
+        self.applier.answered();
+    }
+
     /// The value of a key if memory can tell.
     pub fn get(&self, group: GroupId, key: &[u8]) -> Cached {
         self.applier.get(group, key).unwrap_or_else(|error| fail(self.core, &self.store, &error))

@@ -12,7 +12,7 @@ use super::space::{FrontSpace, GroupState};
 use super::write_back::WriteBack;
 use super::{Cached, Store, StoreError, keys};
 use engine_core::sessions::SessionKey;
-use engine_core::state_machine::{AppliedRun, ApplyRun, Applying, EntryRead, apply_run, reads_of};
+use engine_core::state_machine::{AppliedRun, ApplyRun, Applying, EntryRead, OUTCOME_BYTES_MAX, apply_run, reads_of};
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +31,8 @@ pub struct Applier {
     lacks: Vec<Lack>,
     /// Runs that find no memory, in order.
     held: VecDeque<ApplyRun>,
+    /// Bytes of old values among outcomes, of runs that wait for the disk and of those that nobody has been told of.
+    outcome_bytes: usize,
     /// An entry failed: what is in memory may not be what the log says.
     failed: bool,
 }
@@ -65,6 +67,7 @@ impl Applier {
             stalled: BTreeMap::new(),
             lacks: Vec::new(),
             held: VecDeque::new(),
+            outcome_bytes: 0,
             failed: false,
         };
         for group in store.groups() {
@@ -111,6 +114,13 @@ impl Applier {
     /// What must be fetched for groups that have begun to wait since this was asked.
     pub fn lacks(&mut self) -> Vec<Lack> {
         std::mem::take(&mut self.lacks)
+    }
+
+    /// Everybody has been told what became of the runs that were done: their outcomes take no memory any more.
+    pub fn answered(&mut self) {
+        if self.outcome_bytes > 0 {
+            self.outcome_bytes = self.stalled.values().map(|stalled| stalled.done.outcome_bytes).sum();
+        }
     }
 
     /// The value of a key, from memory. Never touches the disk.
@@ -188,7 +198,11 @@ impl Applier {
     fn go_on(&mut self, mut at: Stalled, done: &mut Done) -> Result<(), StoreError> {
         assert!(!self.failed, "an applier is not used after an error");
         while let Some(run) = at.runs.front() {
-            let lack = match self.entries(run, &mut at.done, &at.found, &mut at.uses) {
+            let before = at.done.outcome_bytes;
+            at.done.outcome_room = OUTCOME_BYTES_MAX.saturating_sub(self.outcome_bytes);
+            let result = self.entries(run, &mut at.done, &at.found, &mut at.uses);
+            self.outcome_bytes += at.done.outcome_bytes - before;
+            let lack = match result {
                 Ok(()) => {
                     let run = at.runs.pop_front().expect("it was just looked at");
                     let next = Applying::after(at.done.applied);

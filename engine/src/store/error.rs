@@ -1,6 +1,7 @@
 //! What can go wrong with a store, and what to do about it.
 
-use raft::ids::GroupId;
+use engine_core::command::CommandError;
+use raft::ids::{GroupId, Index};
 use rocksdb::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,16 @@ pub enum StoreError {
         operation: &'static str,
         /// What is wrong.
         detail: String,
+    },
+    /// Running: a leader of a later version has put this into the log. Stop the node, and start that version: nothing is lost.
+    #[error("group {group}, entry {index} is of a later version of kvd, which must be started here: {why}")]
+    UnknownCommand {
+        /// The group.
+        group: GroupId,
+        /// The entry in its log.
+        index: Index,
+        /// What is not known.
+        why: CommandError,
     },
     /// There is no replica of this group in this store: a caller's mistake, or it has been moved away.
     #[error("no replica of group {group} in this store")]

@@ -29,6 +29,8 @@ pub struct Options {
     pub wal_size_limit_mb: u64,
     /// Whether flushes and compactions go past the page cache, where the file system can.
     pub direct_io: bool,
+    /// How many table files may be open at once.
+    pub open_files_max: u32,
 }
 
 impl Options {
@@ -46,6 +48,7 @@ impl Options {
             wal_ttl_seconds: 3600,
             wal_size_limit_mb: (512 / cores as u64).max(1),
             direct_io: true,
+            open_files_max: 1024,
         }
     }
 
@@ -105,7 +108,7 @@ impl Options {
         options.set_max_bytes_for_level_base(4 * self.write_buffer_bytes as u64);
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
-        options.set_max_open_files(1024);
+        options.set_max_open_files(self.open_files_max.min(i32::MAX as u32) as i32);
         options.set_skip_stats_update_on_db_open(true);
     }
 

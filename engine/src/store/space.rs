@@ -1,10 +1,11 @@
 //! What a group looks like to its entries: the front, its sessions, and what the disk has said.
 
 use super::front::{Found, Front, Stop};
-use super::keys;
 use super::records::Replica;
 use super::replicas::decode_map;
 use super::sessions::SessionCache;
+use super::{StoreError, keys};
+use engine_core::command::CommandError;
 use engine_core::sessions::{Session, SessionKey};
 use engine_core::state_machine::{MapRecord, Space};
 use raft::ids::{GroupId, Index};
@@ -38,6 +39,10 @@ pub struct FrontSpace<'s> {
 
 impl<'a> Space<'a> for FrontSpace<'_> {
     type Error = Stop;
+
+    fn unknown(&self, index: Index, why: CommandError) -> Stop {
+        Stop::Failed(StoreError::UnknownCommand { group: self.group, index, why })
+    }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
         let read = |place: &[u8]| self.front.with(place, self.found, |value| value.map(<[u8]>::to_vec));

@@ -132,6 +132,7 @@ impl Pair {
                 self.applier.fetched(fetched, &mut done).expect("a healthy disk");
             }
         }
+        self.applier.answered();
         // Groups wait for the disk each for itself: the runs of one group are in order.
         let mut in_order = Vec::new();
         for run in runs {

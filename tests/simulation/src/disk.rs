@@ -5,7 +5,7 @@
 //! the power fails, though they never reached the platters and no later sync writes them.
 
 use crate::random::Random;
-use engine_core::journal::{Extent, SegmentId, Write};
+use engine_core::journal::{Extent, SegmentId, Write, blank};
 use std::collections::BTreeMap;
 
 /// What a disk writes whole or not at all, mostly.
@@ -104,7 +104,9 @@ impl Disk {
             self.ghosts.retain(|ghost| ghost.segment != old);
             self.files.remove(&old)
         });
-        self.files.insert(id, recycled.unwrap_or_else(|| vec![0; bytes as usize]));
+        let mut file = recycled.unwrap_or_else(|| vec![0; bytes as usize]);
+        blank(id, &mut file);
+        self.files.insert(id, file);
     }
 
     /// A segment's file is deleted; the directory is not synced for that.

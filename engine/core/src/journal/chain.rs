@@ -1,8 +1,8 @@
 //! The segments in use, the spares that wait, and those that nobody needs any more.
 //!
 //! Numbers of segments only grow along the chain, and a number is never used twice. So the segment with
-//! the highest number that holds a header of its own is the newest, and what a recycled file still
-//! holds of its earlier use names another segment.
+//! the highest number that holds a header of its own is the newest, and the headers that a recycled file still
+//! holds of its earlier use name another segment.
 
 use super::SegmentId;
 use super::record::SegmentRow;
@@ -67,6 +67,20 @@ impl Chain {
         };
         self.links.push_back(Link { segment, life, end: 0, crc: 0, live: 0 });
         segment
+    }
+
+    /// The number of the segment that the next roll begins.
+    pub fn following(&self) -> SegmentId {
+        let spare = self.spares.keys().next().copied();
+        spare.unwrap_or(self.next)
+    }
+
+    /// That number is not used; its file, if there is one, is not needed once batch `number` cannot be lost.
+    pub fn skip(&mut self, number: u64) {
+        match self.spares.pop_first() {
+            Some((segment, _)) => self.retire(number, segment),
+            None => drop(self.number()),
+        }
     }
 
     /// The last segment turned out to hold nothing that stays.

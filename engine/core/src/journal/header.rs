@@ -50,6 +50,12 @@ pub(super) enum NoHeader {
     Version(u16),
 }
 
+/// The segments that `bytes` name as a header of theirs would, wherever it began in them.
+pub(super) fn named_in(bytes: &[u8]) -> impl Iterator<Item = SegmentId> {
+    let begins = bytes.windows(32).filter(|bytes| bytes.starts_with(&MAGIC.to_le_bytes()));
+    begins.map(|bytes| SegmentId(u64_at(bytes, 24)))
+}
+
 impl Header {
     /// Writes the header into the first bytes of `batch` and returns its crc.
     pub fn write(&self, batch: &mut [u8]) -> u32 {
@@ -79,7 +85,8 @@ impl Header {
 
     /// Reads a header that the file of `segment` holds at the beginning of `bytes`.
     ///
-    /// What an earlier use of the file left behind names another segment, and is no header.
+    /// What the journal left behind in an earlier use of the file names another segment, and is no header; of what values
+    /// left there [`super::blank`] has seen to it.
     pub fn read(bytes: &[u8], segment: SegmentId) -> Result<Header, NoHeader> {
         if bytes.len() < HEADER_BYTES || u32_at(bytes, 0) != MAGIC {
             return Err(NoHeader::Absent);

@@ -62,10 +62,19 @@ fn possible_records_are_taken() {
 }
 
 #[test]
+fn what_raft_takes_from_others_can_be_read_back() {
+    let last = (1 << 62) - 1;
+    assert_eq!(after(&entry(last, 7)), Ok(()));
+    assert!(id(last, last).is_sound());
+    assert!(!id(1 << 62, 7).is_sound() && !id(3, 1 << 62).is_sound());
+}
+
+#[test]
 fn impossible_records_are_refused() {
     assert_eq!(refused(&entry(3, 8)), "an entry that leaves a hole");
     assert_eq!(refused(&entry(3, u64::MAX)), "a malformed record");
     assert_eq!(refused(&entry(u64::MAX, 7)), "a malformed record");
+    assert_eq!(refused(&entry(1 << 62, 7)), "a malformed record");
     assert_eq!(refused(&entry(3, 3)), "an entry at or below the log start");
     assert_eq!(refused(&entry(2, 7)), "terms that fall");
     let hard_state = |term, vote| Record::HardState {

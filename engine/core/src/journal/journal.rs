@@ -2,6 +2,7 @@
 
 use super::chain::Chain;
 use super::error::{Damage, Rot};
+use super::header::named_in;
 use super::log::Log;
 use super::record::{ENTRY_RECORD_BYTES, Raw, Record, Row};
 use super::writer::{Segments, Writer};
@@ -88,12 +89,11 @@ impl Journal {
             self.writer.push(&record, true);
         }
         for entry in entries {
-            let record = Record::entry(group, entry);
-            self.reserve(record.bytes());
+            self.reserve_for(group, std::slice::from_ref(entry));
             let log = log(&mut self.logs, group);
             let checked = log.check_append(entry.id());
             assert!(checked.is_ok(), "group {group}: {checked:?}: {:?} after {:?}", entry.id(), log.last());
-            let position = self.writer.push(&record, false);
+            let position = self.writer.push(&Record::entry(group, entry), false);
             log.append(entry.id(), position, &mut self.chain);
         }
         self.writer.last_batch()
@@ -136,7 +136,7 @@ impl Journal {
         if !whole || !entries.iter().all(&mut here) || bytes as u64 > self.options.segment_bytes / 4 {
             return false;
         }
-        self.reserve(bytes);
+        self.reserve_for(group, entries);
         let log = self.logs.get_mut(&group).expect("it was just there");
         for entry in entries {
             let position = self.writer.push(&Record::entry(group, entry), false);
@@ -157,9 +157,9 @@ impl Journal {
         self.chain.spares_wanted()
     }
 
-    /// The number of the next segment file to make. The host writes `segment_bytes` of anything (zeros, or renames a
-    /// reclaimed file), syncs file and directory, then calls [`Journal::spare_ready`]. If that fails, try the same
-    /// number again.
+    /// The number of the next segment file to make. The host writes `segment_bytes` of zeros, or takes a reclaimed file,
+    /// has [`super::blank`] look through it, and renames it; it syncs file and directory, then calls
+    /// [`Journal::spare_ready`]. If that fails, try the same number again.
     pub fn new_segment(&mut self) -> SegmentId {
         self.chain.new_segment()
     }
@@ -278,11 +278,6 @@ impl Journal {
         self.options.segment_bytes / 2
     }
 
-    /// Entries that a group's log holds.
-    pub fn log_entries(&self, group: GroupId) -> u64 {
-        self.logs.get(&group).map_or(0, Log::entries)
-    }
-
     /// Bytes of a group's log in the journal.
     pub fn log_bytes(&self, group: GroupId) -> u64 {
         self.logs.get(&group).map_or(0, Log::bytes)
@@ -328,6 +323,19 @@ impl Journal {
             self.close();
         }
         assert!(self.writer.fits(bytes), "a record of {bytes} bytes does not fit a segment");
+    }
+
+    /// Makes room in the open batch for entries, which is not that of an opening whose segment they name: if the opening were torn, they
+    /// could pass for headers of it.
+    fn reserve_for(&mut self, group: GroupId, entries: &[Entry]) {
+        let bytes = entries.iter().map(|entry| Record::entry(group, entry).bytes()).sum();
+        self.reserve(bytes);
+        while let Some(segment) = self.writer.opening()
+            && entries.iter().any(|entry| named_in(&entry.payload).any(|named| named == segment))
+        {
+            self.close();
+            self.reserve(bytes);
+        }
     }
 
     /// Begins the next segment with its opening: the list of segments and the table of replicas.

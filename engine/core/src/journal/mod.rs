@@ -11,15 +11,17 @@
 //! given out only when it is synced, so a header proves that everything before it was synced. Each
 //! header carries the crc of the header before it; each record carries the crc of the record before
 //! it; the first record of a batch is chained to a seed made of life, segment, batch number and the
-//! previous header's crc. What a recycled file still holds of its earlier use names another segment.
+//! previous header's crc. What batches left in a recycled file names another segment, and what values left there that would pass
+//! for a header is made zeros first ([`blank`]).
 //!
 //! Numbers of segments only grow. A segment begins with its *opening*: the list of the segments before it
 //! that are still needed, each with where the chain leaves it and the crc there, and a table with a
-//! row for every replica. So damage is bounded, and no vote is only in one place.
+//! row for every replica. So damage is bounded, and no vote is only in one place. No value that names
+//! the segment is in the same batch: where the opening is torn, it could pass for a header of a life that nobody knows.
 //!
 //! Every start of the process is a *life*, with a random number. It begins with an opening in a fresh segment whose
 //! list ends the old chain at the last durable position recorded in it; what lay above is in the same batch
-//! again, behind the table. So it is synced once more, and nothing of an earlier life that
+//! again, behind the table, in a segment whose number no value there names. So it is synced once more, and nothing of an earlier life that
 //! appears later is ever read.
 //!
 //! # Promises
@@ -103,6 +105,7 @@ pub use error::{Damage, RecoverError, Rot, Torn};
 pub use files::Files;
 pub use journal::Journal;
 pub use recovery::{recover, recover_from};
+pub use scan::blank;
 pub use types::{Extent, Options, Recovered, RecoveredReplica, ReplicaState, SegmentId, Write};
 
 use types::Place;

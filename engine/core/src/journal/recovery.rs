@@ -5,7 +5,7 @@
 use super::chain::{Chain, Link};
 use super::error::{Damage, RecoverError, Rot, Torn};
 use super::files::{Files, Segments};
-use super::header::{HEADER_BYTES, Header};
+use super::header::{HEADER_BYTES, Header, named_in};
 use super::journal::Journal;
 use super::log::{Log, Position};
 use super::record::{RECORD_HEADER_BYTES, Record, SegmentRow};
@@ -15,10 +15,13 @@ use super::writer::{End, Writer};
 use super::{Options, Place, Recovered, RecoveredReplica, ReplicaState, SegmentId};
 use raft::entry::{Entry, LogId};
 use raft::ids::GroupId;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-/// Payload bytes of the end of each log that come with [`RecoveredReplica::tail`].
+/// Bytes of the end of each log that come with [`RecoveredReplica::tail`].
 const TAIL_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of all of them together: with many groups each has less.
+const TAILS_BYTES_MAX: usize = 256 << 20;
 
 /// Opens the journal that lies in `segments`: the whole contents of every segment file found, in any order; none
 /// for a fresh data directory. See [`recover_from`].
@@ -265,6 +268,11 @@ impl Journal {
         if needed > self.options.segment_bytes {
             return Err(RecoverError::SegmentTooSmall { needed });
         }
+        // Behind an opening that is torn a value must not pass for a header.
+        let named: BTreeSet<_> = again.iter().flat_map(|(_, _, entry)| named_in(&entry.payload)).collect();
+        while named.contains(&self.chain.following()) {
+            self.chain.skip(self.writer.open_batch());
+        }
         self.roll(true);
         // All in the one batch, whatever its size: the life must not be durable without them.
         for (group, id, entry) in again {
@@ -293,7 +301,8 @@ fn end(rows: &[SegmentRow], head: Option<&Head<'_>>) -> End {
 }
 
 fn replicas(segments: &Segments<'_>, replay: &Replay) -> Result<Vec<RecoveredReplica>, RecoverError> {
-    let tails: Vec<Vec<Position>> = replay.logs.values().map(tail).collect();
+    let bytes_max = tail_bytes_max(replay.logs.len());
+    let tails: Vec<Vec<Position>> = replay.logs.values().map(|log| tail(log, bytes_max)).collect();
     let memberships = replay.memberships.values().flatten().map(|(_, position)| *position);
     let entries = segments.entries(tails.iter().flatten().copied().chain(memberships))?;
     let mut replicas = Vec::new();
@@ -317,13 +326,18 @@ fn replicas(segments: &Segments<'_>, replay: &Replay) -> Result<Vec<RecoveredRep
     Ok(replicas)
 }
 
-/// Where the last entries of a log lie.
-fn tail(log: &Log) -> Vec<Position> {
+/// Bytes of the end of each of so many logs.
+fn tail_bytes_max(logs: usize) -> usize {
+    TAIL_BYTES_MAX.min(TAILS_BYTES_MAX / logs.max(1))
+}
+
+/// Where the last entries of a log lie, `bytes_max` of them.
+fn tail(log: &Log, bytes_max: usize) -> Vec<Position> {
     let mut tail = Vec::new();
     let (mut bytes, mut index) = (0, log.last_index());
     while let Some(position) = log.position(index) {
         bytes += position.length as usize;
-        if bytes > TAIL_BYTES_MAX {
+        if bytes > bytes_max {
             break;
         }
         tail.push(position);
@@ -331,4 +345,17 @@ fn tail(log: &Log) -> Vec<Position> {
     }
     tail.reverse();
     tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TAIL_BYTES_MAX, TAILS_BYTES_MAX, tail_bytes_max};
+
+    #[test]
+    fn many_tails_are_short_ones() {
+        assert_eq!([tail_bytes_max(0), tail_bytes_max(1), tail_bytes_max(256)], [TAIL_BYTES_MAX; 3]);
+        for logs in [257, 1000, 20_000] {
+            assert!(logs * tail_bytes_max(logs) <= TAILS_BYTES_MAX, "{logs}");
+        }
+    }
 }

@@ -39,11 +39,28 @@ pub(super) struct Walk<'a> {
     pub stopped: Rot,
 }
 
+/// Makes zeros of everything in `bytes` that would pass for a header of `segment`; whether there was anything. `bytes` are a part of a
+/// file that is to be used again for that segment, and begin and end at multiples of [`BLOCK_BYTES_MIN`].
+///
+/// A value may hold anything, and numbers of segments can be guessed. Until the opening is written, and if it is torn, no life tells
+/// such a header from a true one.
+pub fn blank(segment: SegmentId, bytes: &mut [u8]) -> bool {
+    let mut found = false;
+    for block in bytes.chunks_mut(BLOCK_BYTES_MIN) {
+        if Header::read(block, segment) != Err(NoHeader::Absent) {
+            block.fill(0);
+            found = true;
+        }
+    }
+    found
+}
+
 impl<'a> Segment<'a> {
     /// Looks for headers at every place where one can be.
     ///
     /// A segment is written by one life. Where its opening can be read, what does not name that life is no header, whatever else it
-    /// says: a value may hold anything, but nobody outside knows a life.
+    /// says: a value may hold anything, but nobody outside knows a life. Where it cannot, there is no such value: [`blank`] has been
+    /// asked what the file held before, and the batch of an opening holds none that names its segment.
     pub fn new(id: SegmentId, bytes: Cow<'a, [u8]>) -> Result<Segment<'a>, RecoverError> {
         let life = Header::read(&bytes, id).ok().map(|opening| opening.life);
         let mut headers = Vec::new();

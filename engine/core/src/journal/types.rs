@@ -103,7 +103,7 @@ pub struct RecoveredReplica {
     pub terms: Vec<(Index, Term)>,
     /// The payloads of its membership entries, ascending.
     pub memberships: Vec<(Index, Rc<[u8]>)>,
-    /// Its last entries, at most 1 MiB of them, contiguous up to `last`.
+    /// Its last entries, at most 1 MiB of them, and 256 MiB of all replicas; contiguous up to `last`.
     pub tail: Vec<Entry>,
     /// Provably everything that was promised is here. If not, the replica must never vote or acknowledge
     /// again under this id; the journal remembers that until the group is created anew.

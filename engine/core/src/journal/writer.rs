@@ -115,6 +115,11 @@ impl Writer {
         self.batch.number
     }
 
+    /// The segment whose opening is in the batch being filled.
+    pub fn opening(&self) -> Option<SegmentId> {
+        self.batch.opening.then_some(self.batch.segment)
+    }
+
     /// The last batch that holds a record.
     pub fn last_batch(&self) -> u64 {
         self.batch.number - u64::from(self.batch.records == 0)

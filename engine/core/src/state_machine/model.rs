@@ -7,6 +7,7 @@
 use super::{
     AppliedRun, ApplyRun, Applying, Checksum, Hasher, MapRecord, Page, PageBuilder, Space, StoredReplica, apply_run,
 };
+use crate::command::CommandError;
 use crate::sessions::{Session, SessionKey};
 use crate::snapshot::stream::{Decoder, Encoder, Kind, Record, StreamError};
 use crate::snapshot::{End, Header};
@@ -325,6 +326,10 @@ impl ModelSpace<'_> {
 
 impl<'a> Space<'a> for ModelSpace<'_> {
     type Error = Infallible;
+
+    fn unknown(&self, index: Index, why: CommandError) -> Infallible {
+        panic!("group {}, entry {index}: {why}", self.id)
+    }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Infallible> {
         Ok(self.group.data.get(key).cloned())

@@ -5,7 +5,8 @@ use crate::sessions::{SessionKey, kept};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 
-/// Bytes of old values among the outcomes of one run: its entries are short, and what they replace need not be.
+/// Bytes of old values among the outcomes of one core that nobody has been told of yet: entries are short, and what they replace need
+/// not be.
 pub const OUTCOME_BYTES_MAX: usize = 16 << 20;
 
 /// Committed and durable entries of one group, in log order without a gap, to be applied together.
@@ -43,8 +44,10 @@ pub struct Applying {
     pub entries: usize,
     /// See [`AppliedRun::outcomes`].
     pub outcomes: Vec<(Index, Outcome)>,
-    /// Bytes of the values among them.
+    /// Bytes of the values among them, but for those that a retry hears, too.
     pub outcome_bytes: usize,
+    /// How many more there may be. A core's runs share [`OUTCOME_BYTES_MAX`]: whoever applies several sees to that.
+    pub outcome_room: usize,
     /// See [`AppliedRun::crowded`], with repetitions.
     pub crowded: Vec<SessionKey>,
 }
@@ -52,16 +55,28 @@ pub struct Applying {
 impl Applying {
     /// The beginning of a run for a group that stands at `applied`.
     pub fn after(applied: LogId) -> Applying {
-        Applying { applied, entries: 0, outcomes: Vec::new(), outcome_bytes: 0, crowded: Vec::new() }
+        Applying {
+            applied,
+            entries: 0,
+            outcomes: Vec::new(),
+            outcome_bytes: 0,
+            outcome_room: OUTCOME_BYTES_MAX,
+            crowded: Vec::new(),
+        }
     }
 
-    /// Somebody waits for the outcome of an entry. When the values of a run take too much memory, it hears what a retry would.
+    /// Somebody waits for the outcome of an entry. When such values take too much memory, it hears what a retry would.
     pub fn answer(&mut self, index: Index, outcome: Outcome) {
-        if let Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } = &outcome {
-            self.outcome_bytes += value.len();
+        let bytes = match &outcome {
+            Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } => value.len(),
+            _ => 0,
+        };
+        if bytes > self.outcome_room {
+            return self.outcomes.push((index, kept(&outcome)));
         }
-        let fits = self.outcome_bytes <= OUTCOME_BYTES_MAX;
-        self.outcomes.push((index, if fits { outcome } else { kept(&outcome) }));
+        self.outcome_room -= bytes;
+        self.outcome_bytes += bytes;
+        self.outcomes.push((index, outcome));
     }
 
     /// The whole run of this group is applied.

@@ -1,7 +1,7 @@
 //! A disk in memory and a model of what a journal must hold, for the journal's tests.
 #![allow(dead_code)] // Each test file uses its own part.
 
-use engine_core::journal::{Journal, Options, Recovered, ReplicaState, SegmentId, Write, recover};
+use engine_core::journal::{Journal, Options, Recovered, ReplicaState, SegmentId, Write, blank, recover};
 use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use std::collections::BTreeMap;
@@ -81,6 +81,7 @@ impl Disk {
             let id = journal.new_segment();
             let mut bytes = self.recycled.pop().unwrap_or_default();
             bytes.resize(segment_bytes as usize, 0);
+            blank(id, &mut bytes);
             assert!(self.files.insert(id, bytes).is_none(), "segment {id} exists");
             journal.spare_ready(id);
         }
