@@ -3,6 +3,7 @@
 //! `data`: single keys and scans. `documents`: each command in each format, exit codes, JSON shapes. `library`: what
 //! only the Rust client can ask. `shapes`: clusters with other numbers of shards. `files`: import. `nodes`: stop and
 //! start, and what a server refuses to start with. `metrics`: what a scrape says. `bench`: every workload and its results.
+//! `leases`: while nodes have different election timeouts.
 //! `admin`: what the admin port takes from whoever reaches it. `bare`: what
 //! a connection may ask that no client library would.
 
@@ -25,6 +26,8 @@ mod data;
 mod documents;
 #[path = "correctness/files.rs"]
 mod files;
+#[path = "correctness/leases.rs"]
+mod leases;
 #[path = "correctness/library.rs"]
 mod library;
 #[path = "correctness/metrics.rs"]

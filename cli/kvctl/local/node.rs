@@ -26,9 +26,11 @@ pub struct LocalNode {
     pub admin: String,
     /// Its data directory.
     pub data: PathBuf,
-    log: PathBuf,
+    /// What its processes have printed.
+    pub log: PathBuf,
     program: PathBuf,
-    arguments: Vec<String>,
+    /// What its next process is started with.
+    pub arguments: Vec<String>,
     process: Option<Child>,
 }
 

@@ -118,7 +118,7 @@ pub(crate) struct Inflight {
     bytes: usize,
     /// The tick of the last answer or question about them.
     pub(crate) moved: u64,
-    /// The peer has refused something and has taken no entries since, as it may when its disk is full: it gets one message, and the
+    /// The peer has refused something and has taken no entries since, as it may when its disk is full: it gets one entry, and the
     /// rest when that is acknowledged.
     unproved: bool,
 }

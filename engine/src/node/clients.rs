@@ -253,7 +253,6 @@ impl Core {
         let core = self.clone();
         if hello.role == Role::Peer {
             let from = (hello.node, hello.from_core);
-            // Before anything it says is read: a lease may rest on it.
             let own = self.settings.raft.election_timeout.as_micros();
             let enough = u128::from(hello.election_timeout) >= own;
             if !enough && self.settings.raft.leases {
@@ -263,7 +262,7 @@ impl Core {
                     "its raft.election_timeout is shorter than here: no lease holds meanwhile"
                 );
             }
-            self.handle(Event::PeerPromises { from, enough });
+            peers::admit(self, &socket, from, enough);
             return runtime::spawn(async move { peers::serve(core, socket, reader, from).await });
         }
         if hello.role == Role::Snapshot {

@@ -326,7 +326,7 @@ impl Core {
             }
             ToCore::JournalWritten(buffer) => self.written.give(buffer),
             ToCore::SpareReady(id) => journal_task::spare_ready(self, id),
-            ToCore::SpareFailed { id, old } => journal_task::spare_failed(self, id, old),
+            ToCore::SpareFailed { id, old, full } => journal_task::spare_failed(self, id, old, full),
             ToCore::Status(reply) => reply.give(self.status()),
             ToCore::Metrics(reply) => reply.give(self.metrics()),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),

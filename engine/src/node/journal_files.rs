@@ -7,6 +7,7 @@ use super::last_words;
 use super::mesh::{Mesh, ToCore};
 use super::queue::{self, Sender, Work};
 use engine_core::journal::{self, Files, SegmentId};
+use rustix::io::Errno;
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -129,7 +130,7 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, direct: bool, mes
                             // It needed no room, and would fail again at once.
                             std::thread::sleep(RETRY_AFTER);
                         }
-                        mesh.send(core, ToCore::SpareFailed { id, old });
+                        mesh.send(core, ToCore::SpareFailed { id, old, full: is_full(&error) });
                     }
                     Err(error) => last_words::stop(|| {
                         tracing::error!(core, %error, "cannot make a spare segment; stopping at once");
@@ -143,9 +144,13 @@ pub fn start_helper(core: u16, directory: PathBuf, bytes: u64, direct: bool, mes
 
 /// Whether something ran out that may be there again, and the disk is not at fault.
 pub fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let shortages = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    is_full(error) || Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+/// Whether the disk has no room.
+fn is_full(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|errno| [Errno::NOSPC, Errno::DQUOT].contains(&errno))
 }
 
 fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64, direct: bool) -> io::Result<()> {
@@ -156,12 +161,9 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64, dir
         return File::open(directory)?.sync_all();
     }
     match old.map(|old| path(directory, old)) {
-        Some(old) if has_size(&old) => {
-            clear(&old, id, direct)?;
-            fs::rename(old, target)?;
-        }
+        Some(old) if has_size(&old) && clear(&old, id, direct)? => fs::rename(old, target)?,
         old => {
-            // Of another size only after the setting was changed: of no use, and in the way.
+            // Of another size only after the setting was changed, or not to be read: of no use, and in the way.
             if let Some(old) = old.filter(|old| old.exists()) {
                 fs::remove_file(old)?;
             }
@@ -177,8 +179,9 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64, dir
     File::open(directory)?.sync_all()
 }
 
-/// Makes zeros of what would pass for a header of segment `id` in the file of another one, durably: values may hold anything.
-fn clear(path: &Path, id: SegmentId, direct: bool) -> io::Result<()> {
+/// Makes zeros of what would pass for a header of segment `id` in the file of another one, durably: values may hold anything. `false`
+/// if the file cannot be read: nobody needs what it held.
+fn clear(path: &Path, id: SegmentId, direct: bool) -> io::Result<bool> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     if direct {
@@ -189,14 +192,23 @@ fn clear(path: &Path, id: SegmentId, direct: bool) -> io::Result<()> {
     let (mut room, mut at, mut found) = (Vec::new(), 0, false);
     while at < bytes {
         let piece = aligned_place(&mut room, (bytes - at).min(PIECE_BYTES) as usize);
-        file.read_exact_at(piece, at)?;
+        match file.read_exact_at(piece, at) {
+            Err(error) if !is_shortage(&error) => {
+                tracing::warn!(file = %path.display(), %error, "an old segment cannot be read: it is not used again");
+                return Ok(false);
+            }
+            done => done?,
+        }
         if journal::blank(id, piece) {
             file.write_all_at(piece, at)?;
             found = true;
         }
         at += piece.len() as u64;
     }
-    if found { file.sync_data() } else { Ok(()) }
+    if found {
+        file.sync_data()?;
+    }
+    Ok(true)
 }
 
 /// Writes a file of `bytes` zeros, if there is room for all of them.
@@ -204,7 +216,7 @@ fn write_zeros(path: &Path, bytes: u64) -> io::Result<()> {
     let mut file = File::create(path)?;
     let stat = rustix::fs::fstatvfs(&file)?;
     if stat.f_bavail.saturating_mul(stat.f_frsize) < bytes {
-        return Err(rustix::io::Errno::NOSPC.into());
+        return Err(Errno::NOSPC.into());
     }
     let zeros = vec![0; 1 << 20];
     let mut left = bytes;

@@ -90,9 +90,9 @@ fn order_spares(state: &mut State, spares: &Sender<Spare>, look: bool) {
 /// How much logs are to be cut: there are many segments, or there is no room for another one.
 pub fn pressure(state: &State) -> Pressure {
     match state.journal.segments().count() > SEGMENTS_PRESSED {
-        _ if state.spare_orders.is_short() => Pressure::NoRoom,
-        true => Pressure::Long,
-        false => Pressure::None,
+        _ if state.spare_orders.is_full() => Pressure::NoRoom,
+        many if many || state.spare_orders.is_short() => Pressure::Long,
+        _ => Pressure::None,
     }
 }
 
@@ -150,9 +150,9 @@ pub fn spare_ready(core: &Core, id: SegmentId) {
 
 /// There was no room for a spare: it is ordered again, of a segment that has fallen idle meanwhile if there is one, as that needs none. So
 /// that there is one, logs are cut: every start takes a spare, and without any the next one could not begin its life.
-pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>) {
+pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>, full: bool) {
     let state = &mut *core.state.borrow_mut();
-    state.spare_orders.failed(id, old);
+    state.spare_orders.failed(id, old, full);
     state.storing.want_sync(Urgency::Now);
     core.turn_bell.ring();
     core.journal_bell.ring();

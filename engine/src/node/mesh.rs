@@ -135,12 +135,14 @@ pub enum ToCore {
     JournalWritten(Vec<u8>),
     /// A zero-written, synced segment file stands ready.
     SpareReady(SegmentId),
-    /// There is no room for the file of a segment; the old one it was to be made of.
+    /// Something ran out that the file of a segment needs.
     SpareFailed {
         /// The segment.
         id: SegmentId,
         /// What it was to be made of.
         old: Option<SegmentId>,
+        /// It is room on the disk.
+        full: bool,
     },
     /// What the replicas of this core look like.
     Status(Reply<CoreStatus>),

@@ -51,6 +51,8 @@ pub struct CoreMetrics {
     pub replicas: Vec<ReplicaMetrics>,
     /// Its groups whose leader is not known here.
     pub leaderless: u64,
+    /// Groups it leads.
+    pub led: u64,
     /// The nodes it has peers on, and whether its stream to each stands.
     pub peers: Vec<(u16, bool)>,
     /// Open connections of clients.
@@ -247,6 +249,8 @@ impl Scrape {
         self.cores(encoder, tables, |core| core.table_bytes)?;
         let leaderless = gauge("kvd_groups_without_leader", "Groups of a core whose leader it does not know.");
         self.cores(encoder, leaderless, |core| core.leaderless)?;
+        let led = gauge("kvd_groups_led", "Groups that a core leads.");
+        self.cores(encoder, led, |core| core.led)?;
         let connections = gauge("kvd_connections", "Open connections of clients.");
         self.cores(encoder, connections, |core| core.connections)?;
         let inflight = gauge("kvd_inflight_bytes", "Bytes of requests in flight.");
@@ -321,6 +325,7 @@ mod tests {
             counters: Counters::default(),
             replicas: (1..=groups).map(replica).collect(),
             leaderless: u64::from(groups / 2),
+            led: u64::from(groups - groups / 2),
             peers: vec![(1, true), (2, false)],
             connections: 3,
             inflight_bytes: 0,
@@ -350,6 +355,7 @@ mod tests {
             "raft_request_latency_seconds_count{node=\"n1\",core=\"0\",operation=\"put\"} 0",
             "kvd_store_level0_files{node=\"n1\",core=\"0\"} 7",
             "kvd_groups_without_leader{node=\"n1\",core=\"0\"} 1",
+            "kvd_groups_led{node=\"n1\",core=\"0\"} 1",
             "kvd_refused_requests_total{node=\"n1\",core=\"0\",reason=\"busy\"} 0",
         ] {
             assert!(text.lines().any(|there| there == line), "{line} is missing in\n{text}");
@@ -364,6 +370,7 @@ mod tests {
             "raft_term{node=\"n1\",core=\"0\",group=\"all\"} 69",
             "raft_state{node=\"n1\",core=\"0\",group=\"all\"} 2",
             "kvd_groups_without_leader{node=\"n1\",core=\"0\"} 32",
+            "kvd_groups_led{node=\"n1\",core=\"0\"} 33",
             "raft_log_size{node=\"n1\",core=\"0\",group=\"all\"} 650",
             "raft_committed_index{node=\"n1\",core=\"0\",group=\"all\"} 6500",
             "raft_replication_lag{node=\"n1\",core=\"0\",group=\"all\",peer=\"n2\"} 65",

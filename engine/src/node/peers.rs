@@ -253,16 +253,22 @@ async fn until_closed(mut reader: Reader) {
     let _ = reader.read(&mut byte).await;
 }
 
-/// Reads the stream that core `from` of another node has dialled. It was admitted by the front: node and incarnation are
-/// in the map.
-pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u16, u16)) {
-    let node = from.0;
+/// A stream that core `from` of another node has dialled is to be read. It was admitted by the front: node and incarnation are in
+/// the map. `enough`: its process promises as much as leases need here.
+pub fn admit(core: &Core, socket: &Socket, from: (u16, u16), enough: bool) {
     {
         // A core has one stream here. What a former one still holds is of the past, perhaps of a process that is gone.
         let incoming = &mut core.state.borrow_mut().peers.incoming;
         incoming.iter().filter(|(former, _)| *former == from).for_each(|(_, socket)| socket.close());
         incoming.push((from, socket.clone()));
     }
+    // Before anything it says is read.
+    core.handle(Event::PeerPromises { from, enough });
+}
+
+/// Reads the stream that core `from` of another node has dialled, see [`admit`].
+pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u16, u16)) {
+    let node = from.0;
     let mut buffer = RecvBuffer::new(RECEIVE_BYTES, frame::BODY_BYTES_MAX);
     let mut told = false;
     'stream: while !core.is_stopping() {
@@ -290,7 +296,15 @@ pub async fn serve(core: Rc<Core>, socket: Socket, mut reader: Reader, from: (u1
         }
     }
     socket.close();
-    core.state.borrow_mut().peers.incoming.retain(|(_, socket)| !socket.is_closed());
+    let replaced = {
+        let incoming = &mut core.state.borrow_mut().peers.incoming;
+        incoming.retain(|(_, socket)| !socket.is_closed());
+        incoming.iter().any(|(other, _)| *other == from)
+    };
+    if !replaced && !core.is_stopping() {
+        // Nobody confirms anything there until the next stream says what its process promises.
+        core.handle(Event::PeerPromises { from, enough: true });
+    }
     // What it answered on the way here is lost, though the stream that leads there may stand.
     if !core.is_stopping() {
         core.handle(Event::PeerLost { node });

@@ -13,8 +13,10 @@ pub struct SpareOrders {
     under_way: usize,
     /// Spares that there was no room for: to be ordered again. The journal uses them in their order, so it waits for the lowest.
     failed: BTreeSet<SegmentId>,
-    /// The last spare that was ordered found no room.
+    /// The last spare that was ordered could not be made.
     is_short: bool,
+    /// For want of room on the disk, not of descriptors or memory.
+    is_full: bool,
     /// Segments that wait to be recycled.
     idle: Vec<SegmentId>,
 }
@@ -42,20 +44,25 @@ impl SpareOrders {
     /// One that was ordered is there.
     pub fn made(&mut self) {
         self.under_way -= 1;
-        self.is_short = false;
+        (self.is_short, self.is_full) = (false, false);
     }
 
-    /// There was no room for one, nor to use `old` for it.
-    pub fn failed(&mut self, id: SegmentId, old: Option<SegmentId>) {
+    /// Something ran out for one, room on the disk (`full`) or something else; `old` could not be used for it either.
+    pub fn failed(&mut self, id: SegmentId, old: Option<SegmentId>, full: bool) {
         self.under_way -= 1;
         self.failed.insert(id);
         self.idle.extend(old);
-        self.is_short = true;
+        (self.is_short, self.is_full) = (true, full);
     }
 
-    /// Whether the last that was ordered found no room.
+    /// Whether the last that was ordered could not be made.
     pub fn is_short(&self) -> bool {
         self.is_short
+    }
+
+    /// Whether it found no room on the disk.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 }
 
@@ -71,9 +78,10 @@ mod tests {
         let wanted = orders.next(&mut journal, false);
         let ids: Vec<SegmentId> = wanted.iter().map(id).collect();
         assert!(ids.len() > 1 && ids.is_sorted());
-        ids[1..].iter().for_each(|id| orders.failed(*id, None));
+        ids[1..].iter().for_each(|id| orders.failed(*id, None, true));
         assert!(orders.next(&mut journal, false).is_empty(), "there is no room");
-        orders.failed(ids[0], Some(SegmentId(99)));
+        orders.failed(ids[0], Some(SegmentId(99)), false);
+        assert!(orders.is_short() && !orders.is_full());
         let again = orders.next(&mut journal, false);
         assert!(matches!(again[..], [Spare::Make { id, old: Some(SegmentId(99)) }] if id == ids[0]), "{again:?}");
         orders.made();

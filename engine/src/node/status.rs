@@ -192,6 +192,7 @@ impl Core {
         CoreMetrics {
             core: self.index,
             leaderless: state.shard.views().filter(lacks_leader).count() as u64,
+            led: state.shard.led() as u64,
             counters: state.clients.counters.clone(),
             replicas: replicas.collect(),
             peers: state.peers.standing().collect(),

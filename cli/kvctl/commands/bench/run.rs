@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -83,16 +84,21 @@ impl<'a> Load<'a> {
         let population = Population::new(self.work.keys);
         let chooser = self.mix.chooser(self.work.keys);
         // Nobody starts before all have found the cluster: one that cannot be reached is an error, not a result.
-        let ready = Barrier::new(self.threads as usize);
+        let (ready, lost) = (Barrier::new(self.threads as usize), AtomicBool::new(false));
         let live = Live::new(title, None);
         let results: Vec<Result<(FiguresByKind, Strain), Failure>> = thread::scope(|scope| {
             let one = |mine: Range<u32>| {
                 let (chooser, live) = (chooser.clone(), live.as_ref());
                 let pulses: Vec<_> = mine.clone().map(|_| live.map(Live::pulse)).collect();
-                let (ready, population) = (&ready, &population);
+                let (ready, lost, population) = (&ready, &lost, &population);
                 scope.spawn(move || {
                     let clients: Result<Vec<_>, Failure> = mine.clone().map(|_| found(globals)).collect();
+                    lost.fetch_or(clients.is_err(), Ordering::Relaxed);
                     ready.wait();
+                    let clients = clients?;
+                    if lost.load(Ordering::Relaxed) {
+                        return Ok((FiguresByKind::of(&self.mix.kinds()), Strain::default()));
+                    }
                     let begun = Instant::now();
                     let from = begun + self.work.warmup;
                     let window = Window { from, to: Some(from + self.work.duration) };
@@ -107,7 +113,7 @@ impl<'a> Load<'a> {
                         generator.report_to(pulse);
                         generator
                     };
-                    Ok(generator::run(mine.zip(clients?).zip(pulses).map(make).collect())?)
+                    Ok(generator::run(mine.zip(clients).zip(pulses).map(make).collect())?)
                 })
             };
             let threads: Vec<_> = parts(self.connections, self.threads).map(one).collect();

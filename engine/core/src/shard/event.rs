@@ -175,7 +175,8 @@ pub enum Event<'a> {
         node: u16,
     },
     /// A core of another node has opened its stream; everything it says comes after this. What its process promises to a leader lasts as
-    /// long as the leases of this one need, or does not: nodes may have different election timeouts. Who never says promises enough.
+    /// long as the leases of this one need, or does not: nodes may have different election timeouts. Who has never said it, or whose stream
+    /// has ended, confirms nothing and counts as one that promises enough.
     PeerPromises {
         /// The node and its core.
         from: (u16, u16),
