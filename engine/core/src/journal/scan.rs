@@ -40,7 +40,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// Makes zeros of everything in `bytes` that would pass for a header of `segment`; whether there was anything. `bytes` are a part of a
-/// file that is to be used again for that segment, and begin and end at multiples of [`BLOCK_BYTES_MIN`].
+/// file that is to be used again for that segment, and begin and end at multiples of 512 bytes, as batches do.
 ///
 /// A value may hold anything, and numbers of segments can be guessed. Until the opening is written, and if it is torn, no life tells
 /// such a header from a true one.
