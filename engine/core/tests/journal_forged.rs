@@ -3,7 +3,7 @@
 
 mod journal_support;
 
-use engine_core::journal::{Options, Write};
+use engine_core::journal::{Journal, Options, Write};
 use journal_support::*;
 use raft::ids::GroupId;
 
@@ -34,14 +34,20 @@ fn forged(segment: u64, version: u16) -> Vec<u8> {
     (0..512).flat_map(|_| [&header(segment, version)[..], &[0]].concat()).collect()
 }
 
+/// A journal in which a replica was just created, its disk, and what is to be found there.
+fn begun() -> (Disk, Journal, Models) {
+    let disk = Disk::default();
+    let mut journal = disk.recover(large(), 7).journal;
+    let mut models = Models::new();
+    journal.create_replica(replica(1, 10));
+    apply(&mut models, &Change::Create(replica(1, 10)));
+    (disk, journal, models)
+}
+
 #[test]
 fn bytes_of_values_do_not_pass_for_headers() {
     for version in [1, 2] {
-        let mut disk = Disk::default();
-        let mut journal = disk.recover(large(), 7).journal;
-        let mut models = Models::new();
-        journal.create_replica(replica(1, 10));
-        apply(&mut models, &Change::Create(replica(1, 10)));
+        let (mut disk, mut journal, mut models) = begun();
         disk.flush(&mut journal, SEGMENT);
         let segment = disk.newest_written().expect("it was just written").0;
         for (index, payload) in [(1, vec![1; 100]), (2, forged(segment, version)), (3, vec![3; 100])] {
@@ -69,11 +75,7 @@ fn bytes_of_values_do_not_pass_for_headers() {
 #[test]
 fn bytes_of_values_do_not_pass_for_headers_in_a_segment_made_of_theirs() {
     for version in [1, 2] {
-        let mut disk = Disk::default();
-        let mut journal = disk.recover(large(), 7).journal;
-        let mut models = Models::new();
-        journal.create_replica(replica(1, 10));
-        apply(&mut models, &Change::Create(replica(1, 10)));
+        let (mut disk, mut journal, mut models) = begun();
         disk.flush_and_seal(&mut journal, SEGMENT);
         let first = disk.newest_written().expect("it was just written").0;
         for index in 1.. {
@@ -100,11 +102,7 @@ fn bytes_of_values_do_not_pass_for_headers_in_a_segment_made_of_theirs() {
 #[test]
 fn bytes_of_values_do_not_pass_for_headers_behind_an_opening_that_was_torn() {
     for (version, of_a_life) in [(1, false), (2, false), (1, true), (2, true)] {
-        let mut disk = Disk::default();
-        let mut journal = disk.recover(large(), 7).journal;
-        let mut models = Models::new();
-        journal.create_replica(replica(1, 10));
-        apply(&mut models, &Change::Create(replica(1, 10)));
+        let (mut disk, mut journal, mut models) = begun();
         disk.flush_and_seal(&mut journal, SEGMENT);
         let first = disk.newest_written().expect("it was just written").0;
         let mut index = 0;

@@ -9,8 +9,7 @@ use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Pressure, Query, RECOVERED, Refused, Serving, Shard, Ticket};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
-use lone::{APPLY_BYTES_MAX, GROUP, WAITING_MAX, serving, shard, synced, tell};
-use raft::Membership;
+use lone::{APPLY_BYTES_MAX, GROUP, WAITING_MAX, serving, shard, snapshot, synced, tell};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body};
@@ -21,13 +20,6 @@ fn id(index: u64) -> LogId {
     LogId { term: Term(1), index: Index(index) }
 }
 
-/// Of a snapshot up to 90 that the first of the others sends in term 1.
-fn header(others: [ReplicaId; 2]) -> Header {
-    let voters = [ReplicaId::new(0, 0), others[0], others[1]];
-    let membership = Membership::new(&voters, &[]).expect("three voters").encode();
-    Header { group: GROUP, from: others[0], to: voters[0], term: Term(1), id: 5, last: id(90), membership }
-}
-
 /// A shard with so many entries that has granted a snapshot, and that snapshot.
 fn granted(entries: u64) -> (Shard, Effects, [ReplicaId; 2], Header) {
     let (mut shard, others) = shard(entries);
@@ -35,7 +27,7 @@ fn granted(entries: u64) -> (Shard, Effects, [ReplicaId; 2], Header) {
     shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
     tell(&mut shard, &mut effects, others[0], Term(1), Body::SnapshotOffer { last: id(90) });
     shard.finish(&mut effects);
-    let header = header(others);
+    let header = snapshot(others, id(90));
     assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
     (shard, effects, others, header)
 }
@@ -203,7 +195,7 @@ fn a_snapshot_that_contradicts_what_is_committed_here_is_not_let_in() {
         tell(&mut shard, &mut effects, others[0], Term(2), body);
     }
     shard.finish(&mut effects);
-    let header = Header { term: Term(2), last: id(15), ..header(others) };
+    let header = Header { term: Term(2), last: id(15), ..snapshot(others, id(90)) };
     assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
     let last = LogId { term: Term(2), index: Index(15) };
     assert!(!shard.admits_snapshot(&Header { last, ..header }));

@@ -6,12 +6,11 @@ mod lone;
 use engine_core::command::{self, ClientId, Command, Operation, Outcome, SessionRef};
 use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Shard, Ticket};
-use engine_core::snapshot::{End, Header};
+use engine_core::snapshot::End;
 use engine_core::state_machine::{AppliedRun, ApplyRun};
-use lone::{GROUP, shard, synced, tell};
-use raft::Membership;
+use lone::{GROUP, shard, snapshot, synced, tell};
 use raft::entry::{Entry, EntryKind, LogId};
-use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::ids::{GroupId, Index, Term};
 use raft::message::{AppendReply, Body, Message};
 use raft::replica::Role;
 use std::rc::Rc;
@@ -100,15 +99,7 @@ fn a_full_disk_gives_up_the_snapshot_that_comes_in() {
     let through = effects.persist_number;
     shard.handle(Event::Persisted { through }, &mut effects);
     shard.finish(&mut effects);
-    let header = Header {
-        group: GROUP,
-        from: others[0],
-        to: ReplicaId::new(0, 0),
-        term: Term(1),
-        id: 1,
-        last,
-        membership: Membership::new(&[ReplicaId::new(0, 0), others[0], others[1]], &[]).unwrap().encode(),
-    };
+    let header = snapshot(others, last);
     assert!(shard.admits_snapshot(&header), "it was granted: {:?}", effects.messages);
 
     shard.handle(Event::DiskFull(true), &mut effects);
@@ -130,15 +121,7 @@ fn a_grant_that_came_while_its_group_installed_a_snapshot_takes_no_slot() {
         effects.messages.drain(..).filter(is_grant).count()
     };
     assert_eq!(offered(&mut shard, &mut effects), 1);
-    let header = Header {
-        group: GROUP,
-        from: others[0],
-        to: ReplicaId::new(0, 0),
-        term: Term(1),
-        id: 1,
-        last,
-        membership: Membership::new(&[ReplicaId::new(0, 0), others[0], others[1]], &[]).unwrap().encode(),
-    };
+    let header = snapshot(others, last);
     let end = End { chunks: 0, digest: 0 };
     shard.handle(Event::SnapshotWhole { header: header.clone(), end }, &mut effects);
     assert_eq!(offered(&mut shard, &mut effects), 0, "the slot is taken");

@@ -89,10 +89,12 @@ fn order_spares(state: &mut State, spares: &Sender<Spare>, look: bool) {
 
 /// How much logs are to be cut: there are many segments, or there is no room for another one.
 pub fn pressure(state: &State) -> Pressure {
-    match state.journal.segments().count() > SEGMENTS_PRESSED {
-        _ if state.spare_orders.is_full() => Pressure::NoRoom,
-        many if many || state.spare_orders.is_short() => Pressure::Long,
-        _ => Pressure::None,
+    if state.spare_orders.is_full() {
+        Pressure::NoRoom
+    } else if state.spare_orders.is_short() || state.journal.segments().count() > SEGMENTS_PRESSED {
+        Pressure::Long
+    } else {
+        Pressure::None
     }
 }
 

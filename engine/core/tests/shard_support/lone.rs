@@ -4,6 +4,7 @@ use engine_core::command::Limits;
 use engine_core::placement::founding::Blueprint;
 use engine_core::placement::map::ClusterMap;
 use engine_core::shard::{Effects, Event, GroupStart, Options, Serving, Shard};
+use engine_core::snapshot::Header;
 use raft::Membership;
 use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
@@ -32,6 +33,13 @@ pub fn synced(shard: &mut Shard, effects: &mut Effects) {
 pub fn tell(shard: &mut Shard, effects: &mut Effects, from: ReplicaId, term: Term, body: Body) {
     let message = Message { from, to: ReplicaId::new(0, 0), term, body };
     shard.handle(Event::Message { group: GROUP, message }, effects);
+}
+
+/// A snapshot of everything up to `last` that the first of the other replicas sends to the own one in term 1.
+pub fn snapshot(others: [ReplicaId; 2], last: LogId) -> Header {
+    let voters = [ReplicaId::new(0, 0), others[0], others[1]];
+    let membership = Membership::new(&voters, &[]).expect("three voters").encode();
+    Header { group: GROUP, from: others[0], to: voters[0], term: Term(1), id: 5, last, membership }
 }
 
 /// Node 0 of three with one group, whose log held `entries` no-ops of term 1 when it started; and the other replicas.
