@@ -30,9 +30,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine/core/src/sessions", &["sessions", "command"]),
     ("engine/core/src/snapshot", &["snapshot"]),
     ("engine/core/src/state_machine", &["state_machine", "sessions", "command", "placement", "snapshot"]),
-    ("engine/core/src/journal", &["journal", "command"]),
+    ("engine/core/src/group_map", &["group_map"]),
+    ("engine/core/src/journal", &["journal", "command", "group_map"]),
     // Of the state machine, the shard knows only the runs that it hands to it, of sessions their names and limits.
-    ("engine/core/src/shard", &["shard", "command", "exchange", "placement", "sessions", "state_machine", "snapshot"]),
+    (
+        "engine/core/src/shard",
+        &["shard", "command", "exchange", "group_map", "placement", "sessions", "state_machine", "snapshot"],
+    ),
     // Of placement, the store knows the number of the group that holds the map.
     ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot", "placement"]),
 ];

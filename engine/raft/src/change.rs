@@ -114,10 +114,12 @@ impl Replica {
     /// A leader that the committed membership gives no vote has led the change to its end and goes, and lets the
     /// best of the others begin at once.
     pub(crate) fn resign_if_removed(&mut self, ready: &mut Ready) {
-        if self.membership().is_voter(self.options.id) || self.membership_index() > self.log.commit() {
+        let State::Leader(leader) = &self.state else { return };
+        let votes = || self.membership().is_voter(self.options.id) || self.membership_index() > self.log.commit();
+        // With these members, the usual ones, it votes: nothing more to look up.
+        if self.membership().is_this_and(leader.peers.len()) || votes() {
             return;
         }
-        let State::Leader(leader) = &self.state else { return };
         let voters = leader.peers.iter().filter(|(id, _)| self.membership().is_voter(**id));
         if let Some((&best, _)) = voters.max_by_key(|(_, peer)| peer.matched) {
             ready.send.push(self.message(best, Body::TimeoutNow));

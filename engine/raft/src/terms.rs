@@ -14,6 +14,8 @@ pub(crate) struct Terms {
     last: Index,
     /// First index of each run, ascending; the first is `start.index + 1`.
     runs: Vec<(Index, Term)>,
+    /// The last of them once more: nearly every question is about it, and `runs` lies elsewhere in memory.
+    newest: Option<(Index, Term)>,
 }
 
 impl Terms {
@@ -31,7 +33,7 @@ impl Terms {
             assert!(fits && rises && index <= last, "runs {runs:?} for a log from {start:?} to {last}");
             before = (index, term);
         }
-        Terms { start, last, runs }
+        Terms { start, last, newest: runs.last().copied(), runs }
     }
 
     /// The entry before the first one.
@@ -41,7 +43,7 @@ impl Terms {
 
     /// The last entry, or `start` if there is none.
     pub(crate) fn last(&self) -> LogId {
-        LogId { term: self.runs.last().map_or(self.start.term, |run| run.1), index: self.last }
+        LogId { term: self.newest.map_or(self.start.term, |run| run.1), index: self.last }
     }
 
     /// The term of the entry at `index`; `None` before the start and after the end.
@@ -51,6 +53,11 @@ impl Terms {
         }
         if index < self.start.index || index > self.last {
             return None;
+        }
+        if let Some((first, term)) = self.newest
+            && index >= first
+        {
+            return Some(term);
         }
         let after = self.runs.partition_point(|run| run.0 <= index);
         Some(self.runs[after - 1].1)
@@ -63,7 +70,8 @@ impl Terms {
     pub(crate) fn append(&mut self, id: LogId) {
         let last = self.last();
         assert!(id.index == last.index.next() && id.term >= last.term, "{id:?} cannot follow {last:?}");
-        if self.runs.is_empty() || id.term > last.term {
+        if self.newest.is_none() || id.term > last.term {
+            self.newest = Some((id.index, id.term));
             self.runs.push((id.index, id.term));
         }
         self.last = id.index;
@@ -73,6 +81,7 @@ impl Terms {
     pub(crate) fn truncate(&mut self, from: Index) {
         assert!(from > self.start.index, "cannot truncate at {from}: the log starts after {:?}", self.start);
         self.runs.retain(|run| run.0 < from);
+        self.newest = self.runs.last().copied();
         self.last = self.last.min(from.prev());
     }
 
@@ -90,6 +99,7 @@ impl Terms {
         {
             self.runs.insert(0, (upto.next(), next));
         }
+        self.newest = self.runs.last().copied();
         self.start = LogId { term, index: upto };
         self.start
     }

@@ -7,9 +7,9 @@ use super::log::Log;
 use super::record::{ENTRY_RECORD_BYTES, Raw, Record, Row};
 use super::writer::{Segments, Writer};
 use super::{Extent, Options, ReplicaState, SegmentId, Write};
+use crate::group_map::GroupMap;
 use raft::entry::{Entry, HardState, LogId};
 use raft::ids::{GroupId, Index};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// The append-only log of all groups of one core. Lives on that core.
@@ -20,7 +20,7 @@ use std::rc::Rc;
 pub struct Journal {
     pub(super) options: Options,
     pub(super) life: u64,
-    pub(super) logs: BTreeMap<GroupId, Log>,
+    pub(super) logs: GroupMap<Log>,
     pub(super) chain: Chain,
     pub(super) writer: Writer,
 }
@@ -350,7 +350,7 @@ impl Journal {
             self.writer.push(&Record::Life { life: self.life }, true);
         }
         self.writer.push(&Record::Segments(self.chain.rows()), false);
-        for (group, log) in &self.logs {
+        for (group, log) in self.logs.iter() {
             self.writer.push(&Record::Row(log.row(*group)), false);
         }
         assert!(self.writer.fits(0), "an opening of {} groups does not fit segment {segment}", self.logs.len());
@@ -363,7 +363,7 @@ impl Journal {
     }
 }
 
-fn log(logs: &mut BTreeMap<GroupId, Log>, group: GroupId) -> &mut Log {
+fn log(logs: &mut GroupMap<Log>, group: GroupId) -> &mut Log {
     let log = logs.get_mut(&group);
     assert!(log.is_some(), "group {group} is not in this journal");
     log.expect("the line above")

@@ -39,6 +39,8 @@ pub(super) struct Log {
     positions: VecDeque<Position>,
     /// The first index of each run of entries of one term, ascending; only of entries in `positions`.
     terms: VecDeque<(Index, Term)>,
+    /// The term of the last of them once more: `terms` lies elsewhere in memory.
+    newest: Option<Term>,
     bytes: u64,
 }
 
@@ -58,6 +60,7 @@ impl Log {
             gap,
             positions: VecDeque::new(),
             terms: VecDeque::new(),
+            newest: None,
             bytes: 0,
         }
     }
@@ -82,8 +85,8 @@ impl Log {
 
     /// The last entry, or `log_start`; `None` if it lies in a gap and its term is not known.
     pub fn last(&self) -> Option<LogId> {
-        match (self.positions.is_empty(), self.gap, self.terms.back()) {
-            (false, _, Some((_, term))) => Some(LogId { term: *term, index: self.last_index() }),
+        match (self.positions.is_empty(), self.gap, self.newest) {
+            (false, _, Some(term)) => Some(LogId { term, index: self.last_index() }),
             (_, Some(Gap { end, term }), _) => term.map(|term| LogId { term, index: end }),
             _ => Some(self.log_start),
         }
@@ -153,7 +156,10 @@ impl Log {
         if id.index > self.last_index().next() {
             return Err("an entry that leaves a hole");
         }
-        if self.term_of(id.index.prev()).is_some_and(|term| term > id.term) {
+        // The usual entry follows the last one.
+        let at_end = id.index == self.last_index().next();
+        let before = if at_end { self.last().map(|last| last.term) } else { self.term_of(id.index.prev()) };
+        if before.is_some_and(|term| term > id.term) {
             return Err("terms that fall");
         }
         Ok(())
@@ -167,7 +173,8 @@ impl Log {
         chain.hold(position.segment);
         self.bytes += u64::from(position.length);
         self.positions.push_back(position);
-        if self.terms.back().is_none_or(|(_, term)| *term != id.term) {
+        if self.newest != Some(id.term) {
+            self.newest = Some(id.term);
             self.terms.push_back((id.index, id.term));
         }
     }
@@ -195,6 +202,7 @@ impl Log {
             while self.terms.back().is_some_and(|(first, _)| *first > last) {
                 self.terms.pop_back();
             }
+            self.newest = self.terms.back().map(|run| run.1);
         }
     }
 
@@ -227,6 +235,7 @@ impl Log {
             Some(run) if !self.positions.is_empty() => run.0 = first,
             _ => self.terms.clear(),
         }
+        self.newest = self.terms.back().map(|run| run.1);
     }
 
     /// The log starts after `start`, empty.
@@ -242,6 +251,7 @@ impl Log {
             self.drop_position(position, chain);
         }
         self.terms.clear();
+        self.newest = None;
         self.gap = None;
     }
 

@@ -9,13 +9,14 @@ use super::error::RecoverError;
 use super::log::{Broken, Log, Position};
 use super::record::{ParseError, Raw, Record, Row, SegmentRow};
 use super::scan::Batch;
+use crate::group_map::GroupMap;
 use raft::entry::{EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 pub(super) struct Replay {
-    pub logs: BTreeMap<GroupId, Log>,
+    pub logs: GroupMap<Log>,
     pub chain: Chain,
     /// Where the membership entries of each log lie, ascending.
     pub memberships: BTreeMap<GroupId, Vec<(Index, Position)>>,
@@ -32,7 +33,7 @@ struct At {
 impl Replay {
     /// Counts what it finds in the segments of `chain`.
     pub fn new(chain: Chain) -> Replay {
-        Replay { logs: BTreeMap::new(), chain, memberships: BTreeMap::new() }
+        Replay { logs: GroupMap::default(), chain, memberships: BTreeMap::new() }
     }
 
     /// Replays the first batch of a segment. `continuous`: nothing that precedes it in the chain is missing.
@@ -187,7 +188,7 @@ impl Replay {
     /// Takes the entries that lie at or behind `offset` of `segment`, or in a later segment, out of the logs.
     pub fn take_behind(&mut self, segment: SegmentId, offset: u64) -> Vec<(GroupId, LogId, Position)> {
         let mut taken = Vec::new();
-        for (group, log) in &mut self.logs {
+        for (group, log) in self.logs.iter_mut() {
             let from = taken.len();
             while let (Some(position), Some(id)) = (log.back(), log.last()) {
                 if (u64::from(position.segment), u64::from(position.offset)) < (segment.0, offset) {

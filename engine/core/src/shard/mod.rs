@@ -14,7 +14,6 @@ mod early;
 pub mod effects;
 pub mod event;
 mod group;
-mod groups;
 mod liveness;
 mod members;
 mod rounds;
@@ -31,11 +30,11 @@ pub use group::{GroupStart, Serving};
 pub use view::GroupView;
 
 use crate::command::Limits;
+use crate::group_map::GroupMap;
 use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
 use effects::{Persist, SnapshotStep};
 use group::Group;
-use groups::Groups;
 use liveness::Links;
 use raft::entry::EntryKind;
 use raft::ids::GroupId;
@@ -98,7 +97,7 @@ pub struct Shard {
     options: Options,
     map: ClusterMap,
     ring: Ring,
-    groups: Groups,
+    groups: GroupMap<Group>,
     /// Groups that count ticks; the others sleep.
     awake: BTreeSet<GroupId>,
     links: Links,
@@ -146,7 +145,8 @@ struct Held {
 impl Shard {
     /// The shard of a core that holds `starts`, under the routing of `map`.
     pub fn new(options: Options, map: &ClusterMap, starts: Vec<GroupStart>) -> Shard {
-        let groups = Groups::new(starts.into_iter().map(|start| (start.group, Group::new(&options, start))));
+        let groups: GroupMap<Group> =
+            starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
         let waits = |group: &GroupId| {
             let (messages, persisted) = (Vec::new(), Persisted::default());
             Held { number: RECOVERED, tick: 0, group: *group, messages, persisted }
