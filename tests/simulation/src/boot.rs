@@ -277,8 +277,10 @@ impl World {
             }
             let last = log.map_or(Default::default(), |log| log.last);
             let start = log.map_or(Default::default(), |log| log.state.log_start);
+            let of_run = log.and_then(|log| log.terms.iter().rev().find(|(first, _)| *first <= applied.index));
+            let term = if applied.index == start.index { Some(start.term) } else { of_run.map(|(_, term)| *term) };
             // A store that has switched to a snapshot explains itself.
-            let ahead = applied.index > last.index || applied.term > last.term;
+            let ahead = applied.index > last.index || term != Some(applied.term);
             if ahead && installed != Some(applied) || applied.index < start.index {
                 return Err(wrong(format!(
                     "group {group}: the store has applied {applied:?}, the journal ends at {last:?}"

@@ -81,7 +81,7 @@ impl Canon {
         let before = self.committed.iter().rposition(|entry| entry.seen_in < leader.term());
         let Some(at) = before else { return Ok(()) };
         let index = Index(at as u64 + 1);
-        if index <= leader.log_start().index || leader.term_of(index) == Some(self.committed[at].term) {
+        if index < leader.log_start().index || leader.term_of(index) == Some(self.committed[at].term) {
             return Ok(());
         }
         Err(Violation(format!(

@@ -68,9 +68,7 @@ impl Checker {
         for start in starts {
             assert_ne!(start.serving, Serving::Amnesiac);
             let restored = &start.restored;
-            let term = restored.terms.iter().rev().find(|(first, _)| *first <= restored.last);
-            let last = LogId { term: term.map_or(restored.log_start.term, |(_, term)| *term), index: restored.last };
-            self.account.starts(place, start.group, batch, restored.hard_state, last);
+            self.account.starts(place, start.group, batch, restored);
             self.replicas.insert(
                 (place.node, start.group),
                 Watched {
@@ -154,8 +152,8 @@ impl Checker {
                 )));
             }
             watched.handed = run.entries.last().expect("there is a first").index;
-            let (commit, handed) = (watched.commit, watched.handed);
-            self.account.may_apply(place, run.group, handed, commit)?;
+            let commit = watched.commit;
+            self.account.may_apply(place, run.group, &run.entries, commit)?;
             let canon = &mut self.group(run.group).canon;
             for entry in &run.entries {
                 canon.applied(run.group, entry.id(), entry.kind, &entry.payload)?;
