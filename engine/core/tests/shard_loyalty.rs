@@ -78,3 +78,18 @@ fn a_group_that_silence_wakes_counts_that_tick_once() {
     }
     assert!(asks_for_a_vote(&mut shard, &mut effects, other));
 }
+
+#[test]
+fn a_group_that_falls_asleep_in_the_turn_of_the_tick_that_wakes_it_counts_that_once() {
+    let (mut shard, [leader, other]) = shard(0);
+    let mut effects = Effects::default();
+    asleep_after(WAIT - 1, &mut shard, &mut effects, leader);
+    for tick in 1..WAIT {
+        // The first of them gives the leader's core up.
+        shard.handle(Event::Tick, &mut effects);
+        assert!(!shard.replica(GROUP).is_some_and(raft::Replica::is_asleep));
+        assert!(!asks_for_a_vote(&mut shard, &mut effects, other), "{tick} ticks after it has confirmed its leader");
+    }
+    shard.handle(Event::Tick, &mut effects);
+    assert!(asks_for_a_vote(&mut shard, &mut effects, other));
+}

@@ -81,11 +81,27 @@ fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
     tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Command, 1, Index(1)));
     shard.finish(&mut effects);
     assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(1)));
+    // A leader of a later term, which cannot commit what it begins with unless the command before it is taken.
+    let begins = |commit| {
+        let entry = |term, index, kind| Entry { term: Term(term), index: Index(index), kind, payload: Rc::from([1]) };
+        let entries = vec![entry(1, 2, EntryKind::Command), entry(2, 3, EntryKind::Noop)];
+        Body::Append { prev: LogId { term: Term(1), index: Index(1) }, commit: Index(commit), entries }
+    };
+    tell(&mut shard, &mut effects, others[1], Term(2), begins(2));
+    shard.finish(&mut effects);
+    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(1)), "others have it");
+    tell(&mut shard, &mut effects, others[1], Term(2), begins(1));
+    shard.finish(&mut effects);
+    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(3)));
 
     shard.handle(Event::DiskFull(false), &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Command, 1, Index(1)));
+    let body = append(EntryKind::Command, 1, Index(1));
+    let Body::Append { entries, .. } = body else { unreachable!("it is one") };
+    let entries = entries.into_iter().map(|entry| Entry { term: Term(2), index: Index(4), ..entry }).collect();
+    let body = Body::Append { prev: LogId { term: Term(2), index: Index(3) }, commit: Index(1), entries };
+    tell(&mut shard, &mut effects, others[1], Term(2), body);
     shard.finish(&mut effects);
-    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(2)));
+    assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(4)));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn start(seed: u64, random: &mut Random) -> Replica {
     let options = Options {
         id: ReplicaId(1),
         seed,
-        election_ticks: 6,
+        election_ticks: 8,
         heartbeat_ticks: 1,
         idle_ticks: 3,
         inflight_messages_max: 3,

@@ -101,10 +101,11 @@ impl Network {
         self.cut.get(&(link.0.0, link.1.0)).is_some_and(|until| *until > now)
     }
 
-    /// All connections of a node are gone, in both directions.
+    /// The process of a node is gone: what is on its way there finds nobody. What it has said still arrives, as its system
+    /// sends what it holds; and without order among connections also beside what the next process says.
     pub fn disconnect(&mut self, node: u16, now: u64) {
         for (link, state) in &mut self.links {
-            if link.0.0 == node || link.1.0 == node {
+            if link.1.0 == node {
                 state.connection += 1;
                 state.last = now;
             }

@@ -103,13 +103,13 @@ impl Plan {
             block_bytes,
             batch_bytes_max: *random.pick(&[block_bytes.max(2048), 8 << 10, segment_bytes as usize / 4]),
         };
-        let election_ticks = random.between(8, 12) as u32;
+        let election_ticks = random.between(8, 20) as u32;
         let shard = shard::Options {
             node: 0,
             start: 0,
             seed: 0,
             election_ticks,
-            heartbeat_ticks: 1,
+            heartbeat_ticks: random.between(1, u64::from(election_ticks / 8)) as u32,
             idle_ticks: random.between(1, u64::from(election_ticks)) as u32,
             inflight_messages_max: *random.pick(&[1, 1, 2, 4, 16]),
             inflight_bytes_max: random.between(1, 64) as usize * 1024,
@@ -135,7 +135,7 @@ impl Plan {
         };
         let (keys, counters) = keys(&ring, &map, random);
         let sync = (random.between(50, 500), *random.pick(&[1000, 4000, 15_000]));
-        let tick = random.between(45, 60) * MS;
+        let tick = random.between(400, 700) * MS / u64::from(election_ticks);
         let clients = (random.between(3, 6) as usize, random.between(1, 3) as usize);
         // About 700 operations in all.
         let think = LAST_OPERATION * (clients.0 * clients.1) as u64 / 850;

@@ -36,7 +36,7 @@ use crate::placement::ring::Ring;
 use effects::{Persist, SnapshotStep};
 use group::Group;
 use liveness::Links;
-use raft::entry::EntryKind;
+use raft::entry::{Entry, EntryKind};
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::replica::Persisted;
@@ -402,7 +402,7 @@ impl Shard {
         if matches!(message.body, Body::TimeoutNow) && (self.draining || self.declines()) {
             return;
         }
-        if self.disk_full && carries_commands(&message.body) {
+        if self.disk_full && carries_commands(&message) {
             return;
         }
         // What the disk has not taken for so long is repeated when it does again, and would pile up here until then.
@@ -464,6 +464,10 @@ impl Shard {
     }
 }
 
-fn carries_commands(body: &Body) -> bool {
-    matches!(body, Body::Append { entries, .. } if entries.iter().any(|entry| entry.kind == EntryKind::Command))
+/// Whether a full disk refuses it. Commands that a former leader took and nobody has committed yet were let in then, there are no more of them
+/// than clients waited for, and what the new leader begins its term with stands behind them.
+fn carries_commands(message: &Message) -> bool {
+    let Body::Append { commit, entries, .. } = &message.body else { return false };
+    let is_new = |entry: &Entry| entry.term == message.term || entry.index <= *commit;
+    entries.iter().any(|entry| entry.kind == EntryKind::Command && is_new(entry))
 }

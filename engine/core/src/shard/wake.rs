@@ -29,8 +29,9 @@ impl Shard {
     /// Costs what the groups that are awake cost, and the peer cores.
     pub(super) fn tick(&mut self, effects: &mut Effects) {
         self.ticks += 1;
-        // Who wakes now counts this tick with those it slept through.
-        let awake: Vec<GroupId> = self.awake.iter().copied().collect();
+        // Who wakes now counts this tick with those it slept through, also if it fell asleep in this turn.
+        let sleeps = |id: &&GroupId| self.groups.get(id).is_some_and(Group::is_asleep);
+        let awake: Vec<GroupId> = self.awake.iter().filter(|id| !sleeps(id)).copied().collect();
         for core in self.links.silent(self.ticks) {
             self.wake_on(core);
         }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Replicas that exist; the first three found the group.
 const REPLICAS: u64 = 5;
-const ELECTION_TICKS: u32 = 6;
+const ELECTION_TICKS: u32 = 8;
 
 pub struct World {
     random: u64,
