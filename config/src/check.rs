@@ -198,6 +198,10 @@ fn in_journal(journal: &Journal, limits: &Limits) -> Option<Problem> {
     if journal.low_water > LIMIT_BYTES_MAX {
         return Some(("journal.low_water", between_bytes(journal.low_water, 0, LIMIT_BYTES_MAX)));
     }
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if !journal.sync_limit.is_zero() && !allowed.contains(&journal.sync_limit) {
+        return Some(("journal.sync_limit", "between 1s and 1h, or 0s for never".into()));
+    }
     None
 }
 

@@ -111,6 +111,9 @@ pub struct Journal {
     /// With less than this left on the disk, writes are refused while reads and elections go on.
     #[serde(with = "units::bytes")]
     pub low_water: u64,
+    /// A node whose disk has not taken a write of the journal for so long ends itself; never, if that is 0.
+    #[serde(with = "units::duration")]
+    pub sync_limit: Duration,
 }
 
 /// Section `store`. Sizes are of the whole node and divided among its shards.
@@ -209,7 +212,13 @@ impl Default for Raft {
 
 impl Default for Journal {
     fn default() -> Journal {
-        Journal { segment: 64 * MIB, direct_io: true, fsync: true, low_water: 256 * MIB }
+        Journal {
+            segment: 64 * MIB,
+            direct_io: true,
+            fsync: true,
+            low_water: 256 * MIB,
+            sync_limit: Duration::from_secs(60),
+        }
     }
 }
 

@@ -185,6 +185,26 @@ fn one_slow_disk_does_not_stop_the_cluster() {
     });
 }
 
+#[test]
+fn a_disk_that_stands_still_for_good_ends_its_node() {
+    on_cluster("disk-hangs", settings(&["journal.sync_limit=2s"]), |_, mut cluster| {
+        let leader = cluster.busiest_leader();
+        let writer = Writer::start(&cluster.endpoints());
+        writer.wait_for_more(200, PATIENCE);
+        cluster.nodes[leader].disk.stall(Duration::from_secs(5));
+        let says = || cluster.log(leader).contains("the disk does not take the journal");
+        eventually(PATIENCE, "the node to give its disk up", || says().then_some(()));
+        // The thread that waits for the disk holds the process until then.
+        cluster.nodes[leader].disk.recover();
+        let ended = cluster.wait_end(leader, PATIENCE).expect("its process ends");
+        assert!(was_ended_by(ended, Signal::ABORT), "{ended}");
+        cluster.start_node(leader);
+        writer.wait_for_more(200, PATIENCE);
+        writer.stop().assert_all_there(&cluster.endpoints());
+        assert_replicas_agree(&cluster);
+    });
+}
+
 /// The highest number of a segment of a node with one core.
 fn newest_segment(data: &Path) -> u64 {
     let files = std::fs::read_dir(data.join("core-000/journal")).expect("a journal");

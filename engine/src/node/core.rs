@@ -84,6 +84,8 @@ pub struct Core {
     pub(super) journal_bell: Bell,
     /// The buffer of the batch that has been written.
     pub(super) written: Slot<Vec<u8>>,
+    /// For how many ticks the disk has had a batch, if it has one.
+    pub(super) writing: Cell<Option<u32>>,
     /// A task is about to send what waits.
     answers_wait: Cell<bool>,
     pub(super) stopping: Cell<bool>,
@@ -169,6 +171,7 @@ impl Core {
             turn_bell: Bell::default(),
             journal_bell: Bell::default(),
             written: Slot::default(),
+            writing: Cell::new(None),
             answers_wait: Cell::new(false),
             stopping: Cell::new(false),
             done: Cell::new(false),

@@ -70,7 +70,9 @@ pub async fn run(core: Rc<Core>) {
         let (began, bytes) = (core.now(), write.bytes.len() as u64);
         let sync = core.settings.journal.fsync;
         core.disk.send(Batch { segment: write.segment, offset: write.offset, bytes: write.bytes, sync });
+        core.writing.set(Some(0));
         let buffer = core.written.wait().await;
+        core.writing.set(None);
         {
             let counters = &mut core.state.borrow_mut().clients.counters;
             counters.journal_batches.record(bytes);
@@ -243,6 +245,18 @@ fn span(extents: &[Extent]) -> (usize, usize) {
         count += 1;
     }
     (count, (end - first.offset) as usize)
+}
+
+/// A tick passes. A disk that does not answer for so long that settings forbid it ends the process (rule 23). In ticks, as those that pass
+/// while the process stands still are not the disk's.
+pub fn watch_disk(core: &Core) {
+    let Some(ticks) = core.writing.get() else { return };
+    core.writing.set(Some(ticks + 1));
+    let limit = core.settings.journal.sync_limit;
+    if !limit.is_zero() && core.facts.tick * ticks > limit {
+        let say = || tracing::error!(core = core.index, ?limit, "the disk does not take the journal; stopping at once");
+        last_words::stop(say);
+    }
 }
 
 fn fail(core: &Core, error: &io::Error) -> ! {

@@ -24,6 +24,7 @@ impl Core {
                 self.state.borrow_mut().clients.counters.stalls += 1;
             }
             self.facts.health.beat(self.index);
+            journal_task::watch_disk(&self);
             self.tick_snapshot();
             self.handle(Event::Tick);
             ticks = ticks.wrapping_add(1);
