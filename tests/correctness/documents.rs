@@ -1,7 +1,9 @@
 //! Every command in every format: one document, the shape that was promised, the exit code.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -94,6 +96,14 @@ fn a_cluster_that_is_not_there_is_exit_code_5() {
             }
         }
     }
+}
+
+#[test]
+fn a_remark_that_cannot_be_written_changes_no_exit_code() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+    command.args(["-e", NOBODY[0], "get", "k", "--timeout", "300ms"]).stdout(Stdio::null());
+    let full = || OpenOptions::new().write(true).open("/dev/full").expect("a disk that is always full");
+    assert_eq!(command.stderr(full()).status().expect("kvctl ends").code(), Some(5));
 }
 
 #[test]

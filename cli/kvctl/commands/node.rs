@@ -291,10 +291,9 @@ pub fn program() -> Result<PathBuf, Failure> {
 }
 
 fn confirmed(data: &Path) -> Result<bool, Failure> {
-    eprint!("The node comes back empty; what {} holds is set aside. Go on? [y/N] ", data.display());
     let mut answer = String::new();
-    io::stderr()
-        .flush()
+    write!(io::stderr(), "The node comes back empty; what {} holds is set aside. Go on? [y/N] ", data.display())
+        .and_then(|()| io::stderr().flush())
         .and_then(|()| io::stdin().read_line(&mut answer))
         .map_err(|error| Failure::error(error.to_string()))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
