@@ -160,3 +160,12 @@ fn a_temporary_node_that_is_stopped_before_it_serves_leaves_no_data() {
     let place = place().expect("it says where its data is");
     assert!(!Path::new(&place).exists(), "{place} is left; before serving: {}", said("before serving anything"));
 }
+
+#[test]
+fn a_name_that_stands_for_no_address_is_not_said_to_be_in_use() {
+    let log = scratch("no-address").join("log");
+    let node = Node::at("no-such-host.invalid:7400".to_owned(), &["--dev"], fs::File::create(&log).expect("a file"));
+    node.ends(1);
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(said.contains("correct the name") && !said.contains("stop what uses it"), "{said}");
+}

@@ -105,6 +105,16 @@ pub enum NodeError {
         /// What the system said.
         why: String,
     },
+    /// What should be listened on stands for no address.
+    #[error("no address was found for {address} ({setting}): {why}; correct the name, or how names are looked up here")]
+    Name {
+        /// Host and port.
+        address: String,
+        /// The setting it comes from.
+        setting: &'static str,
+        /// What the system said.
+        why: String,
+    },
     /// The store of a core does not open.
     #[error("the store in {path} does not open: {error}")]
     Store {
@@ -164,7 +174,7 @@ pub struct NodeFacts {
 /// inherit its affinity.
 pub fn run(settings: Settings, around: Around) -> Result<(), NodeError> {
     abort_on_panic();
-    host::check(settings.node.shards, &settings.node.cpus)?;
+    host::check(&settings.node.cpus)?;
     let mut directory = Directory::open(&settings.node.data, &settings.node.name, settings.node.shards)?;
     let listener = listen(&settings.node.listen, "node.listen")?;
     let mut founding = founding::begin(&directory, &settings)?;
@@ -353,10 +363,11 @@ fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHan
 }
 
 fn listen(address: &str, setting: &'static str) -> Result<TcpListener, NodeError> {
-    let failed = |why: String| NodeError::Listen { address: address.into(), setting, why };
-    let resolved = address.to_socket_addrs().map_err(|error| failed(error.to_string()))?.next();
-    let resolved = resolved.ok_or_else(|| failed("the name has no address".into()))?;
-    TcpListener::bind(resolved).map_err(|error| failed(error.to_string()))
+    let unknown = |why: String| NodeError::Name { address: address.into(), setting, why };
+    let resolved = address.to_socket_addrs().map_err(|error| unknown(error.to_string()))?.next();
+    let resolved = resolved.ok_or_else(|| unknown("the name has no address".into()))?;
+    let failed = |error: io::Error| NodeError::Listen { address: address.into(), setting, why: error.to_string() };
+    TcpListener::bind(resolved).map_err(failed)
 }
 
 fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Options {
