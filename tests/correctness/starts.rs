@@ -162,6 +162,21 @@ fn a_temporary_node_that_is_stopped_before_it_serves_leaves_no_data() {
 }
 
 #[test]
+fn root_starts_no_node_of_somebody_else() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: root_starts_no_node_of_somebody_else: only root could");
+        return;
+    }
+    let data = scratch("of-another");
+    fs::write(data.join("args"), b"run\0--name\0n1\0--no-such-option\0").expect("written");
+    let path = data.to_str().expect("text");
+    std::os::unix::fs::chown(&data, Some(54_321), None).expect("root may");
+    let run = kvctl(&["127.0.0.1:1"], &["node", "start", "n1", "--data", path]).exits(4);
+    assert!(run.stderr.contains("sudo -u '#54321' kvctl node start n1 --data"), "{}", run.stderr);
+    assert_eq!(fs::read_dir(&data).expect("a directory").count(), 1, "nothing was written");
+}
+
+#[test]
 fn a_name_that_stands_for_no_address_is_not_said_to_be_in_use() {
     let log = scratch("no-address").join("log");
     let node = Node::at("no-such-host.invalid:7400".to_owned(), &["--dev"], fs::File::create(&log).expect("a file"));
