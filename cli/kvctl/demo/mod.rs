@@ -36,6 +36,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPTH: usize = 64;
 
 pub fn run(globals: &Globals, demo: &Demo, format: Format) -> Result<Answer, Failure> {
+    if demo.replication > demo.nodes {
+        let message = format!("--replication {} needs as many --nodes, and there are {}", demo.replication, demo.nodes);
+        return Err(Failure::usage(message).hint("kvctl demo --help"));
+    }
     let story = Story::new(format);
     let told = prepare(demo, &story).and_then(|(mut cluster, packages)| {
         let answer = tell(globals, demo, &story, &mut cluster, packages);
@@ -52,7 +56,6 @@ pub fn run(globals: &Globals, demo: &Demo, format: Format) -> Result<Answer, Fai
 }
 
 fn prepare(demo: &Demo, story: &Story) -> Result<(LocalCluster, BTreeMap<String, String>)> {
-    ensure!(demo.replication <= demo.nodes, "--replication {} needs as many --nodes", demo.replication);
     let packages = packages::read(&demo.packages).with_context(|| demo.packages.display().to_string())?;
     Ok((start(demo, story)?, packages))
 }
