@@ -257,9 +257,9 @@ pub struct Demo {
     /// Versions to write while a node is killed
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub writes: u64,
-    /// The package database to import
-    #[arg(long, default_value = "/var/lib/dpkg/status", value_name = "FILE")]
-    pub packages: PathBuf,
+    /// The package database to import [default: /var/lib/dpkg/status; made-up packages where that is not there]
+    #[arg(long, value_name = "FILE")]
+    pub packages: Option<PathBuf>,
     /// Where the nodes keep their data [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
