@@ -12,6 +12,9 @@
 
 setup_say() { printf '%s\n' "$*" >&2; }
 
+# A machine that has just been started may be at its own upgrades.
+setup_apt_waits='-o DPkg::Lock::Timeout=300'
+
 # The oldest Rust that this project builds with.
 setup_rust_version() { sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' "$root/Cargo.toml" | head -n 1; }
 
@@ -79,10 +82,12 @@ setup_as_root() {
 }
 
 setup_build() {
-    # For this process only: a Rust that rustup put there is often not on the PATH of a script.
-    if ! command -v cargo >/dev/null 2>&1 && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
+    # For this process only: a Rust that rustup put there is often not on the PATH of a script, or after an old one.
+    if ! setup_has_rust && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
+        path_before=$PATH
         PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
         export PATH
+        setup_has_rust || PATH=$path_before
     fi
     missing=$(setup_missing)
     [ -n "$missing" ] || return 0
@@ -95,7 +100,8 @@ setup_build() {
     fi
     if [ "${KV_NO_INSTALL:-}" != 1 ]; then
         # A fresh root has no package lists; old ones name versions that are gone.
-        setup_as_root apt-get update -qq >&2 || setup_say "apt-get update failed; trying with the lists as they are"
+        # shellcheck disable=SC2086 # words
+        setup_as_root apt-get $setup_apt_waits update -qq >&2 || setup_say "apt-get update failed; trying with the lists as they are"
     fi
     packages=
     for need in $missing; do
@@ -116,10 +122,10 @@ setup_build() {
             ;;
         esac
     done
-    setup_say "apt-get install --no-install-recommends -y$packages"
+    [ -z "$packages" ] || setup_say "apt-get install --no-install-recommends -y$packages"
     [ "${KV_NO_INSTALL:-}" != 1 ] || exit 1
-    # shellcheck disable=SC2086 # a list of names
-    setup_as_root apt-get install --no-install-recommends -y -qq $packages >&2 || {
+    # shellcheck disable=SC2086 # a list of names, and of words
+    setup_as_root apt-get $setup_apt_waits install --no-install-recommends -y -qq $packages >&2 || {
         setup_say "the line above failed"
         exit 1
     }
@@ -158,10 +164,10 @@ setup_tests() {
     [ -n "$packages" ] || return 0
     setup_say "for the tests: apt-get install --no-install-recommends -y $packages"
     [ "${KV_NO_INSTALL:-}" != 1 ] || return 0
-    # shellcheck disable=SC2086 # a list of names
+    # shellcheck disable=SC2086 # a list of names, and of words
     {
-        timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
-            timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get install --no-install-recommends -y -qq $packages
+        timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get $setup_apt_waits update -qq &&
+            timeout 600 env DEBIAN_FRONTEND=noninteractive apt-get $setup_apt_waits install --no-install-recommends -y -qq $packages
     } >&2 || setup_say "the line above failed; what needs these is skipped"
     hash -r
 }

@@ -2,7 +2,7 @@
 //!
 //! `data`: single keys and scans. `documents`: each command in each format, exit codes, JSON shapes. `library`: what
 //! only the Rust client can ask. `shapes`: clusters with other numbers of shards. `files`: import. `nodes`: stop and
-//! start, and what a server refuses to start with. `metrics`: what a scrape says. `bench`: every workload and its results.
+//! start, and what a server refuses to start with. `starts`: what is left of a start, and of its log. `metrics`: what a scrape says. `bench`: every workload and its results.
 //! `leases`: while nodes have different election timeouts.
 //! `admin`: what the admin port takes from whoever reaches it. `bare`: what
 //! a connection may ask that no client library would.
@@ -36,3 +36,5 @@ mod metrics;
 mod nodes;
 #[path = "correctness/shapes.rs"]
 mod shapes;
+#[path = "correctness/starts.rs"]
+mod starts;

@@ -12,6 +12,8 @@ set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root" || exit 1
 . "$root/cli/setup.sh"
+# Where suites that go through a pipe print.
+exec 4>&1
 
 mode=gate
 case ${1:-} in
@@ -65,7 +67,7 @@ suite() {
     shift
     heading "$name"
     # POSIX sh has no pipefail: the status takes a way around the pipe.
-    status=$({ { "$@" 2>&1 3>&-; echo $? >&3; } | tee "$log" >&4; } 3>&1) 4>&1
+    status=$({ { "$@" 2>&1 3>&- 4>&-; echo $? >&3; } | tee "$log" >&4; } 3>&1)
     counts=$(awk '/^test result: / {
         for (i = 1; i < NF; i++) {
             if ($(i + 1) ~ /^passed/) p += $i

@@ -48,6 +48,7 @@ const SHARED: &[(&str, &str)] = &[
     ("engine/src/node/following.rs", "the cluster map, the same for all cores and doors, replaced as a whole"),
     ("engine/src/node/front.rs", "the front thread hands sockets over through the stage"),
     ("engine/src/node/health.rs", "one heartbeat a core, stored by it and read by the admin thread only"),
+    ("engine/src/node/last_words.rs", "whoever fails after the node has ended must know that it has"),
     ("engine/src/node/lobby.rs", "callers before there is a cluster, counted against a limit"),
     ("engine/src/node/mesh.rs", "carries the cluster map to all cores when it changes"),
     ("engine/src/node/mod.rs", "makes what the threads share"),
@@ -192,6 +193,14 @@ fn unsafe_says_why_it_is_safe() {
     assert_listed("unsafe", UNSAFE, |source| source.has_word("unsafe"));
     for source in production().iter().filter(|source| source.has_word("unsafe")) {
         assert!(source.text.contains("// SAFETY:"), "{} has no SAFETY comment", source.path);
+    }
+}
+
+#[test]
+fn nothing_is_printed_by_a_way_that_panics() {
+    for word in ["print!", "println!", "eprint!", "eprintln!"] {
+        // What a build script prints is read by cargo.
+        assert_only_in(word, &["cli/kvd/build.rs"]);
     }
 }
 

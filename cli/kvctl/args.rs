@@ -34,6 +34,7 @@ pub struct Globals {
         long,
         global = true,
         value_delimiter = ',',
+        value_parser = endpoint,
         value_name = "HOST:PORT",
         env = "KVCTL_ENDPOINTS",
         default_value = "127.0.0.1:7400",
@@ -61,6 +62,16 @@ fn bounded(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// As many replicas as survive the loss of one.
+fn three_or_five(text: &str) -> Result<u16, String> {
+    text.parse().ok().filter(|replicas| [3, 5].contains(replicas)).ok_or_else(|| "3 or 5 is wanted".to_owned())
+}
+
+/// An address that can be asked; what its host stands for is seen later.
+fn endpoint(text: &str) -> Result<String, String> {
+    config::address::split(text).map(|_| text.to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,15 +251,15 @@ pub struct Demo {
     /// Groups of the cluster
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub groups: u32,
-    /// Replicas of each group
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=9))]
+    /// Replicas of each group: 3 or 5
+    #[arg(long, default_value_t = 3, value_parser = three_or_five)]
     pub replication: u16,
     /// Versions to write while a node is killed
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     pub writes: u64,
-    /// The package database to import
-    #[arg(long, default_value = "/var/lib/dpkg/status", value_name = "FILE")]
-    pub packages: PathBuf,
+    /// The package database to import [default: /var/lib/dpkg/status; made-up packages where that is not there]
+    #[arg(long, value_name = "FILE")]
+    pub packages: Option<PathBuf>,
     /// Where the nodes keep their data [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

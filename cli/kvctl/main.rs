@@ -38,12 +38,16 @@ fn main() -> ExitCode {
 /// Help and version go where clap sends them; a usage error is one JSON document where JSON was asked for.
 fn not_understood(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && asked_for_json(std::env::args_os()) {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        return output::fail(Format::Json, &Failure::usage(first).hint("kvctl --help"));
+        return output::fail(Format::Json, &Failure::usage(sentence(&error.to_string())).hint("kvctl --help"));
     }
     let _ = error.print(); // there is nowhere else to say it
     ExitCode::from(error.exit_code() as u8)
+}
+
+/// What is wrong, in one line: everything before the first empty one.
+fn sentence(error: &str) -> String {
+    let lines: Vec<&str> = error.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 // The arguments could not be parsed, so this is a guess, as good as the arguments allow.
@@ -63,6 +67,14 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
+
+    #[test]
+    fn a_usage_error_is_one_line_and_whole() {
+        let error =
+            "error: the following required arguments were not provided:\n  <KEY>\n  <VALUE>\n\nUsage: kvctl put\n";
+        assert_eq!(sentence(error), "the following required arguments were not provided: <KEY> <VALUE>");
+        assert_eq!(sentence(""), "");
+    }
 
     #[test]
     fn arguments_that_are_no_text_ask_for_json_like_others() {

@@ -2,6 +2,7 @@
 //!
 //! Answers go to standard output, everything else to standard error.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -81,11 +82,16 @@ pub fn fail(format: Format, failure: &Failure) -> ExitCode {
         // If even this cannot be written, the sentence and the exit code still say it.
         let _ = write_out(format!("{}\n", failure.json()).as_bytes());
     }
-    eprintln!("kvctl: {}", failure.message);
+    remark(&failure.message);
     if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
+        let _ = writeln!(io::stderr(), "hint: {hint}");
     }
     ExitCode::from(failure.code as u8)
+}
+
+/// Says a sentence on standard error. Where that cannot be written, the answer and the exit code still say it.
+pub fn remark(sentence: impl Display) {
+    let _ = writeln!(io::stderr(), "kvctl: {sentence}");
 }
 
 /// Writes bytes to standard output, all of them.

@@ -76,7 +76,7 @@ pub struct Sources {
     /// Replicas of each group: 1, 3 or 5; fixed at the founding
     #[arg(long, value_name = "N")]
     pub replication: Option<u16>,
-    /// Where health is answered over HTTP; an empty value turns it off
+    /// Where health and metrics are answered over HTTP; an empty value turns it off
     #[arg(long, value_name = "HOST:PORT")]
     pub admin: Option<String>,
     /// The CPUs to pin the shards to, such as 0-3
@@ -85,7 +85,8 @@ pub struct Sources {
     /// Any setting of the file
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = setting)]
     pub settings: Vec<(String, String)>,
-    /// A plain list of servers, one host:port a line; every five lines are a replica set
+    /// A plain list of servers, one host:port a line; every five lines are a replica set. The admin ports of the servers
+    /// of one host count up from 9090, past ports of the list, unless --admin says another
     #[arg(long, value_name = "FILE", requires = "listen", conflicts_with_all = ["config", "name", "nodes", "groups", "replication"])]
     pub servers: Option<PathBuf>,
 }

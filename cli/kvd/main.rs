@@ -4,18 +4,28 @@
 
 mod args;
 mod checksums;
+mod log;
 mod memory;
 mod sources;
 mod traces;
 
 use args::{Cli, Command, ConfigCommand, Run};
 use clap::Parser;
+use engine::node::{Around, NodeError, Turn};
+use log::Log;
 use sources::Prepared;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+use tempfile::TempDir;
 
 /// A command line or settings that cannot be meant; clap uses the same number.
 const EXIT_USAGE: u8 = 2;
+
+/// How often it is tried to remove temporary data, and the pause between two tries.
+const REMOVALS_MAX: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 fn main() -> ExitCode {
     let text = match Cli::parse().command {
@@ -39,11 +49,32 @@ fn main() -> ExitCode {
 /// Is a node until told to stop.
 fn start(run: &Run) -> ExitCode {
     memory::keep();
-    log_to_stderr();
-    let (prepared, _temporary) = match sources::prepare(run) {
-        Ok(prepared) => prepared,
-        Err(error) => return refused(&error),
+    let log = match Log::start() {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&format!("cannot start the thread that writes the log: {error}"));
+            return ExitCode::FAILURE;
+        }
     };
+    let code = match sources::prepare(run) {
+        Ok((prepared, temporary)) => match serve(run, prepared, temporary, &log) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log.say(&format!("kvd: {error}\n"));
+                ExitCode::FAILURE
+            }
+        },
+        Err(error) => {
+            log.say(&format!("kvd: {error}\n"));
+            ExitCode::from(EXIT_USAGE)
+        }
+    };
+    log.end();
+    code
+}
+
+/// Is the node that was prepared. The data of a temporary one goes with it, however it is told to stop.
+fn serve(run: &Run, prepared: Prepared, temporary: Option<TempDir>, log: &Log) -> Result<(), NodeError> {
     let Prepared { loaded, remarks } = prepared;
     for remark in remarks {
         tracing::warn!("{remark}");
@@ -51,16 +82,31 @@ fn start(run: &Run) -> ExitCode {
     if !loaded.settings.journal.fsync {
         tracing::warn!("journal.fsync is off: a power cut may lose acknowledged writes");
     }
-    let node = &loaded.settings.node;
-    if !run.dev
-        && let Err(error) =
-            traces::leave(&node.data, &node.name, node.shards, &sources::arguments(&run.sources, &loaded))
-    {
-        return failed(&error);
-    }
-    match engine::node::run(loaded.settings) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+    let data = loaded.settings.node.data.clone();
+    let arguments = sources::arguments(&run.sources, &loaded);
+    let stands: Turn = match run.dev {
+        true => Box::new(|| Ok(())),
+        false => Box::new(move || traces::leave(&data, &arguments).map_err(Into::into)),
+    };
+    let temporary = temporary.map(TempDir::keep);
+    let (place, log) = (temporary.clone(), log.clone());
+    let ends = Box::new(move || {
+        log.end();
+        place.iter().for_each(|place| remove(place));
+    });
+    let ended = engine::node::run(loaded.settings, Around { stands, ends });
+    temporary.iter().for_each(|place| remove(place));
+    ended
+}
+
+/// Removes temporary data. Threads that nobody waits for may still make a file there, which is then removed with the next try;
+/// what cannot be removed is left: it lies where others clean up.
+fn remove(place: &Path) {
+    for _ in 0..REMOVALS_MAX {
+        match std::fs::remove_dir_all(place) {
+            Err(error) if error.kind() != ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
+            _ => return,
+        }
     }
 }
 
@@ -82,24 +128,11 @@ fn summary(prepared: &Prepared) -> String {
 }
 
 fn refused(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("kvd: {error}");
+    complain(error);
     ExitCode::from(EXIT_USAGE)
 }
 
-fn failed(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("kvd: {error}");
-    ExitCode::FAILURE
-}
-
-/// Sends what is logged to stderr: for people on a terminal, one JSON object a line otherwise. `KVD_LOG` says
-/// how much.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::builder().with_env_var("KVD_LOG");
-    let filter = filter.with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        log.with_target(false).init();
-    } else {
-        log.json().flatten_event(true).with_ansi(false).init();
-    }
+/// Says on standard error what is wrong; where that cannot be written, the exit code still says it.
+fn complain(error: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "kvd: {error}");
 }

@@ -74,6 +74,16 @@ pub enum ConfigError {
         /// What was probably meant.
         suggestion: Option<String>,
     },
+    /// A section is given a value.
+    #[error("{origin}: {name} is a section of settings: name one of them, such as {name}.{example}")]
+    Section {
+        /// Where it stands.
+        origin: Origin,
+        /// The section.
+        name: String,
+        /// One of its settings.
+        example: String,
+    },
     /// The value is not of the setting's kind.
     #[error("{origin}: {name} = {value}: {why}")]
     BadValue {
@@ -258,6 +268,10 @@ impl Layers {
     }
 
     fn unknown(&self, origin: Origin, name: &str) -> ConfigError {
+        let example = self.table.get(name).and_then(Value::as_table).and_then(|section| section.keys().next());
+        if let Some(example) = example {
+            return ConfigError::Section { origin, name: name.into(), example: example.clone() };
+        }
         let sections = || self.table.iter().filter_map(|(name, values)| Some((name, values.as_table()?)));
         let full = |section: &str, key: &str| format!("{section}.{key}");
         let all = sections().flat_map(|(section, values)| values.keys().map(move |key| full(section, key)));

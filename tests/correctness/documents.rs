@@ -1,7 +1,9 @@
 //! Every command in every format: one document, the shape that was promised, the exit code.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -75,12 +77,24 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2() {
         &["data", "import", "rows.txt"],
         &["data", "import", "-"],
         &["bench", "run", "dance"],
+        &["demo", "--replication", "4"],
+        &["demo", "--replication", "5", "--nodes", "3"],
     ];
     for arguments in wrong {
         kvctl(shared(), arguments).exits(2);
     }
     let run = kvctl(shared(), &["get", "-o", "json"]).exits(2);
     assert_eq!(run.json()["error"]["code"], "usage");
+    assert!(run.json()["error"]["message"].as_str().is_some_and(|message| message.contains("<KEY>")), "{run:?}");
+}
+
+#[test]
+fn endpoints_that_cannot_be_meant_are_exit_code_2_and_name_the_option() {
+    for wrong in ["foo", "127.0.0.1:1,", "127.0.0.1:0", ""] {
+        for run in [kvctl(&NOBODY, &["-e", wrong, "status"]), kvctl(&[wrong], &["status"])] {
+            assert!(run.code == 2 && run.stderr.contains("--endpoints"), "{wrong:?}: {run:?}");
+        }
+    }
 }
 
 #[test]
@@ -89,11 +103,20 @@ fn a_cluster_that_is_not_there_is_exit_code_5() {
         for command in [&["get", "k"][..], &["put", "k", "v"], &["status"], &["group", "checksum"], &["scan"]] {
             let arguments = [command, &["-o", format, "--timeout", "300ms"]].concat();
             let run = kvctl(&NOBODY, &arguments).exits(5);
+            assert!(run.stderr.contains(NOBODY[0]), "{command:?} does not say who was asked: {}", run.stderr);
             if format == "json" {
                 assert_eq!(run.json()["error"]["exit"], 5);
             }
         }
     }
+}
+
+#[test]
+fn a_remark_that_cannot_be_written_changes_no_exit_code() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+    command.args(["-e", NOBODY[0], "get", "k", "--timeout", "300ms"]).stdout(Stdio::null());
+    let full = || OpenOptions::new().write(true).open("/dev/full").expect("a disk that is always full");
+    assert_eq!(command.stderr(full()).status().expect("kvctl ends").code(), Some(5));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::rows::Rows;
 use crate::args::{Globals, Import, ImportFormat};
 use crate::connect::connect;
 use crate::exit::{Code, Failure};
-use crate::output::Answer;
+use crate::output::{Answer, remark};
 
 /// Failures that are named; all of them are counted.
 const FAILURES_NAMED_MAX: usize = 20;
@@ -84,7 +84,7 @@ impl Run {
         self.drain();
         progress.finish_and_clear();
         if let (Some(line), Some(_)) = (self.cut, input.bytes) {
-            eprintln!("kvctl: line {line}: no newline at its end: if the file was cut, so was this value");
+            remark(format_args!("line {line}: no newline at its end: if the file was cut, so was this value"));
         }
         self.answer(begun.elapsed().as_secs_f64(), end)
     }
@@ -180,13 +180,13 @@ impl Run {
 
     fn answer(self, seconds: f64, end: Result<(), String>) -> Answer {
         for (line, why) in &self.named {
-            eprintln!("kvctl: line {line}: {why}");
+            remark(format_args!("line {line}: {why}"));
         }
         if self.failures > self.named.len() as u64 {
-            eprintln!("kvctl: and {} more", self.failures - self.named.len() as u64);
+            remark(format_args!("and {} more", self.failures - self.named.len() as u64));
         }
         if let Err(why) = &end {
-            eprintln!("kvctl: {why}; the rest of the file was not tried");
+            remark(format_args!("{why}; the rest of the file was not tried"));
         }
         let rate = (self.written as f64 / seconds.max(1e-6)).round();
         let named = self.named.iter().map(|(line, why)| json!({ "line": line, "message": why })).collect::<Vec<_>>();

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,7 @@ use net::client::{ClientError, Request, Target};
 use net::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
 use net::status::NodeStatus;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use serde_json::json;
 
 use crate::args::Globals;
@@ -125,6 +127,7 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         let owner = owner.unwrap_or("a node without a name".to_owned());
         return Err(Failure::new(Code::Precondition, format!("{} belongs to {owner}, not to {name}", data.display())));
     }
+    belongs_to_us(name, data)?;
     let deadline = Instant::now() + globals.timeout;
     while locked(data) {
         if goes_on(&arguments) || Instant::now() >= deadline {
@@ -168,6 +171,28 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         "node": name, "pid": id, "started": true, "new": new, "old_data": aside, "log": log.display().to_string(),
     });
     Ok(Answer::row(json, &["NODE", "PROCESS", "LOG"], vec![name.to_owned(), id.to_string(), log.display().to_string()]))
+}
+
+/// A node that root starts in another user's directory leaves files there that its owner can neither read nor replace.
+fn belongs_to_us(name: &str, data: &Path) -> Result<(), Failure> {
+    let metadata = fs::metadata(data).map_err(|error| Failure::error(format!("{}: {error}", data.display())))?;
+    let owner = metadata.uid();
+    if owner == 0 || !geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = user_named(&fs::read_to_string("/etc/passwd").unwrap_or_default(), owner);
+    let message = format!("{} belongs to user {owner}, and this is root", data.display());
+    let start = format!("sudo -u '{owner}' kvctl node start {name} --data {}", data.display());
+    Err(Failure::new(Code::Precondition, message).hint(format!("{start}, or systemctl start kvd if that runs it")))
+}
+
+/// The name of a user, or what stands for a user without one.
+fn user_named(passwd: &str, id: u32) -> String {
+    let mut users = passwd.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        Some((fields.next()?, fields.nth(1)?.parse::<u32>().ok()?))
+    });
+    users.find(|(_, user)| *user == id).map_or(format!("#{id}"), |(name, _)| name.to_owned())
 }
 
 fn arguments(data: &Path) -> Result<Vec<OsString>, Failure> {
@@ -244,7 +269,8 @@ fn is_running(name: &str, data: &Path) -> Failure {
 /// Where the node listens, if its arguments say so: its file may, too.
 fn listen_address(arguments: &[OsString]) -> Option<SocketAddr> {
     let setting = |argument: &OsString| argument.to_str()?.strip_prefix("node.listen=").map(str::to_owned);
-    let address = arguments.iter().find_map(setting).or_else(|| option(arguments, "--listen"));
+    // Of several the last one counts.
+    let address = arguments.iter().rev().find_map(setting).or_else(|| option(arguments, "--listen"));
     address.and_then(|address| address.to_socket_addrs().ok()?.next())
 }
 
@@ -291,10 +317,9 @@ pub fn program() -> Result<PathBuf, Failure> {
 }
 
 fn confirmed(data: &Path) -> Result<bool, Failure> {
-    eprint!("The node comes back empty; what {} holds is set aside. Go on? [y/N] ", data.display());
     let mut answer = String::new();
-    io::stderr()
-        .flush()
+    write!(io::stderr(), "The node comes back empty; what {} holds is set aside. Go on? [y/N] ", data.display())
+        .and_then(|()| io::stderr().flush())
         .and_then(|()| io::stdin().read_line(&mut answer))
         .map_err(|error| Failure::error(error.to_string()))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -420,5 +445,13 @@ mod tests {
         assert_eq!(option(&arguments, "--name").as_deref(), Some("n1"));
         assert_eq!(option(&arguments, "--listen").as_deref(), Some("h:1"));
         assert_eq!(option(&arguments, "--data"), None);
+        let arguments = ["run", "--set", "node.listen=127.0.0.1:1", "--set", "node.listen=127.0.0.1:2"];
+        assert_eq!(listen_address(&arguments.map(OsString::from)).map(|socket| socket.port()), Some(2), "as kvd does");
+    }
+
+    #[test]
+    fn a_user_is_known_by_its_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n\nkvd:x:998:997::/var/lib/kvd:/usr/sbin/nologin\n";
+        assert_eq!([user_named(passwd, 998), user_named(passwd, 997)], ["kvd", "#997"]);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::args::{Globals, Scan};
 use crate::connect::connect;
 use crate::exit::Failure;
-use crate::output::{Answer, Section};
+use crate::output::{Answer, Section, remark};
 use crate::text::{encode_all, escape};
 use crate::value::key;
 
@@ -36,7 +36,7 @@ pub fn scan(globals: &Globals, scan: &Scan) -> Result<Answer, Failure> {
         entries.extend(page.entries);
     }
     if more {
-        eprintln!("kvctl: there are more; raise --limit or go on with --start");
+        remark("there are more; raise --limit or go on with --start");
     }
     let rows = entries.iter().map(|(key, value)| vec![escape(key), escape(value)]).collect();
     let json = json!({ "entries": entries.iter().map(entry).collect::<Vec<_>>(), "more": more });

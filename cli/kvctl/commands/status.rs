@@ -3,7 +3,7 @@
 use net::client::ClientError;
 use serde_json::json;
 
-use super::view::{GroupView, View, is_starting, role};
+use super::view::{GroupView, ReplicaView, View, is_starting, role};
 use crate::exit::{Code, Failure};
 use crate::output::{Answer, Section};
 
@@ -48,14 +48,7 @@ fn groups(view: &View) -> Section {
 
 fn row(group: &GroupView) -> Vec<String> {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
-    let replicas: Vec<String> = group
-        .replicas
-        .iter()
-        .map(|replica| match &replica.status {
-            Some(status) => format!("{}:{}@{}", replica.node, role(status.role), status.applied),
-            None => format!("{}:unreachable", replica.node),
-        })
-        .collect();
+    let replicas: Vec<String> = group.replicas.iter().map(replica).collect();
     vec![
         group.id.to_string(),
         group.leader.clone().unwrap_or("-".to_owned()),
@@ -65,10 +58,22 @@ fn row(group: &GroupView) -> Vec<String> {
     ]
 }
 
+fn replica(replica: &ReplicaView) -> String {
+    let node = &replica.node;
+    match &replica.status {
+        Some(status) => {
+            let leaderless = if status.leader.is_none() { "(no-leader)" } else { "" };
+            format!("{node}:{}@{}{leaderless}", role(status.role), status.applied)
+        }
+        None if replica.reachable => format!("{node}:absent"),
+        None => format!("{node}:unreachable"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use net::client::NodeReport;
-    use net::status::NodeStatus;
+    use net::status::{NodeStatus, ReplicaStatus};
 
     use super::*;
 
@@ -87,5 +92,17 @@ mod tests {
         let starting: Vec<_> = (0..3).map(|node| answer.json["nodes"][node]["starting"].as_bool()).collect();
         assert_eq!(starting, [Some(true), Some(false), Some(false)]);
         assert_eq!(answer.code, Some(Code::Unhealthy));
+    }
+
+    #[test]
+    fn a_replica_that_is_not_well_says_why() {
+        let followed = ReplicaStatus { leader: Some(0), applied: 7, ..ReplicaStatus::default() };
+        let shown = |reachable, status: Option<ReplicaStatus>| {
+            replica(&ReplicaView { node: "n1".to_owned(), reachable, status, leader: None })
+        };
+        assert_eq!(shown(true, Some(followed.clone())), "n1:follower@7");
+        assert_eq!(shown(true, Some(ReplicaStatus { leader: None, ..followed })), "n1:follower@7(no-leader)");
+        assert_eq!(shown(true, None), "n1:absent");
+        assert_eq!(shown(false, None), "n1:unreachable");
     }
 }

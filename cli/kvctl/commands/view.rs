@@ -21,10 +21,13 @@ pub struct GroupView {
     pub replicas: Vec<ReplicaView>,
 }
 
-/// One replica: the node's name, and what the node says of it if it answers.
+/// One replica: the node's name, whether the node answers, and what it says of the replica if it has it.
 pub struct ReplicaView {
     pub node: String,
+    pub reachable: bool,
     pub status: Option<ReplicaStatus>,
+    /// The name of the node that it takes for the leader.
+    pub leader: Option<String>,
 }
 
 /// All of it.
@@ -56,7 +59,7 @@ impl View {
             && self.nodes.iter().all(NodeReport::reachable)
             && self.groups.iter().all(|group| group.leader.is_some())
             // A node that is starting answers before it serves its replicas.
-            && self.groups.iter().flat_map(|group| &group.replicas).all(ReplicaView::votes)
+            && self.groups.iter().flat_map(|group| &group.replicas).all(ReplicaView::is_well)
     }
 
     /// Whether it is well and every replica has applied everything that is committed.
@@ -128,8 +131,8 @@ impl GroupView {
 impl ReplicaView {
     /// Whether it is served, and counts: a node that comes back with an empty disk is a learner at first, and a replica
     /// that has lost what it knew listens to nobody. One that sleeps still knows its leader.
-    fn votes(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.role != ROLE_LEARNER && status.leader.is_some())
+    fn is_well(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| votes(status) && status.leader.is_some())
     }
 
     fn json(&self) -> Value {
@@ -137,12 +140,18 @@ impl ReplicaView {
         json!({
             "node": self.node,
             "role": self.status.as_ref().map(|status| role(status.role)),
+            "votes": self.status.as_ref().map(votes),
+            "leader": self.leader,
             "applied": field(|status| status.applied),
             "first_log_index": field(|status| status.first_log_index),
             "last_log_index": field(|status| status.last_log_index),
             "snapshots_installed": field(|status| status.snapshots_installed),
         })
     }
+}
+
+fn votes(replica: &ReplicaStatus) -> bool {
+    replica.role != ROLE_LEARNER
 }
 
 fn group(entry: &GroupEntry, nodes: &[NodeReport]) -> GroupView {
@@ -152,7 +161,9 @@ fn group(entry: &GroupEntry, nodes: &[NodeReport]) -> GroupView {
         .map(|node| {
             let status = node.status.as_ref().ok();
             let status = status.and_then(|status| status.groups.iter().find(|replica| replica.group == id)).cloned();
-            ReplicaView { node: node.name.clone(), status }
+            let leader = status.as_ref().and_then(|replica: &ReplicaStatus| nodes.get(usize::from(replica.leader?)));
+            let leader = leader.map(|leader| leader.name.clone());
+            ReplicaView { node: node.name.clone(), reachable: node.reachable(), status, leader }
         })
         .collect();
     let known = || replicas.iter().filter_map(|replica| Some((replica, replica.status.as_ref()?)));
@@ -218,9 +229,11 @@ mod tests {
         assert_eq!(json["nodes"][1]["reachable"], false);
         assert_eq!(json["groups"].as_array().map(Vec::len), Some(1));
         assert_eq!(json["groups"][0]["leader"], "n1");
-        let expected = json!({"node": "n2", "role": null, "applied": null, "first_log_index": null,
-            "last_log_index": null, "snapshots_installed": null});
+        let expected = json!({"node": "n2", "role": null, "votes": null, "leader": null, "applied": null,
+            "first_log_index": null, "last_log_index": null, "snapshots_installed": null});
         assert_eq!(json["groups"][0]["replicas"][1], expected);
+        let replica = &json["groups"][0]["replicas"][0];
+        assert_eq!((&replica["votes"], &replica["leader"]), (&json!(true), &json!("n1")));
         assert_eq!(json["map_group"]["id"], 0);
         assert!(!view.is_well());
     }
@@ -233,7 +246,11 @@ mod tests {
             let mut nodes = followed();
             let replica = nodes[1].status.as_mut().map(|status| &mut status.groups[0]).expect("it answers");
             (replica.role, replica.leader) = (role, leader);
-            assert!(!view(nodes, &[0]).is_well(), "role {role}, leader {leader:?}");
+            let view = view(nodes, &[0]);
+            assert!(!view.is_well(), "role {role}, leader {leader:?}");
+            let replica = &view.json()["map_group"]["replicas"][1];
+            assert_eq!(replica["votes"], json!(role != ROLE_LEARNER), "it says why");
+            assert_eq!(replica["leader"], leader.map_or(Value::Null, |_| json!("n1")), "it says why");
         }
     }
 

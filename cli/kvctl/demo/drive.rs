@@ -11,6 +11,7 @@ use net::client::{Answer, Request, RequestId};
 
 use super::ledger::Ledger;
 use crate::local::until;
+use crate::output::remark;
 use crate::text::escape;
 
 /// How long one wait for answers is; the client ends every request by its own timeout.
@@ -84,7 +85,7 @@ fn complete(
                 progress.0.fetch_add(1, Ordering::Relaxed);
             }
             Err(error) => {
-                eprintln!("kvctl: a write failed: {error}");
+                remark(format_args!("a write failed: {error}"));
                 ledger.give_up(position, version, error.may_have_happened());
             }
         }

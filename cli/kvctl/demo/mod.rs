@@ -36,25 +36,29 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPTH: usize = 64;
 
 pub fn run(globals: &Globals, demo: &Demo, format: Format) -> Result<Answer, Failure> {
+    if demo.replication > demo.nodes {
+        let message = format!("--replication {} needs as many --nodes, and there are {}", demo.replication, demo.nodes);
+        return Err(Failure::usage(message).hint("kvctl demo --help"));
+    }
     let story = Story::new(format);
-    let told = prepare(demo, &story).and_then(|(mut cluster, packages)| {
-        let answer = tell(globals, demo, &story, &mut cluster, packages);
+    let told = prepare(demo, &story).and_then(|(mut cluster, packages, source)| {
+        let key = packages.keys().find(|key| key.starts_with("dpkg:")).or(packages.keys().next()).cloned();
+        let answer = tell(globals, demo, &story, &mut cluster, packages, &source);
         let endpoints = cluster.endpoints();
         if demo.keep {
             cluster.keep(); // all the more if something is amiss
         } else if answer.is_ok() {
             stop(globals, cluster, &story)?;
         }
-        story.end(&endpoints, demo.keep);
+        story.end(&endpoints, demo.keep, &key.unwrap_or_default());
         answer
     });
     told.map_err(|error| Failure::error(format!("{error:#}")))
 }
 
-fn prepare(demo: &Demo, story: &Story) -> Result<(LocalCluster, BTreeMap<String, String>)> {
-    ensure!(demo.replication <= demo.nodes, "--replication {} needs as many --nodes", demo.replication);
-    let packages = packages::read(&demo.packages).with_context(|| demo.packages.display().to_string())?;
-    Ok((start(demo, story)?, packages))
+fn prepare(demo: &Demo, story: &Story) -> Result<(LocalCluster, BTreeMap<String, String>, String)> {
+    let (packages, source) = packages::get(demo.packages.as_deref())?;
+    Ok((start(demo, story)?, packages, source))
 }
 
 fn tell(
@@ -63,6 +67,7 @@ fn tell(
     story: &Story,
     cluster: &mut LocalCluster,
     packages: BTreeMap<String, String>,
+    source: &str,
 ) -> Result<Answer> {
     let globals =
         Globals { endpoints: cluster.endpoints(), timeout: globals.timeout.max(REQUEST_TIMEOUT), ..globals.clone() };
@@ -84,7 +89,7 @@ fn tell(
     let ring = client.map()?.ring();
     let mut ledger = Ledger::new(packages, |key| ring.group_of(key).0);
     let bytes: usize = ledger.bytes();
-    story.step(format!("importing {} packages, {:.1} MiB, from {}", ledger.len(), mib(bytes), demo.packages.display()));
+    story.step(format!("importing {} packages, {:.1} MiB, from {source}", ledger.len(), mib(bytes)));
     let begun = Instant::now();
     drive::write(&mut client, &mut ledger, 0, DEPTH)?;
     story.detail(format!("{:.0} rows/s", ledger.len() as f64 / begun.elapsed().as_secs_f64()));

@@ -26,14 +26,14 @@ impl Story {
         self.say(&format!("   {}", text.as_ref()));
     }
 
-    /// Three commands that work as they are printed.
-    pub fn end(&self, endpoints: &[String], kept: bool) {
+    /// Three commands that work as they are printed; `key` is one of the keys that are there.
+    pub fn end(&self, endpoints: &[String], kept: bool, key: &str) {
         let own = std::env::current_exe().map_or("kvctl".to_owned(), |path| path.display().to_string());
         let first = endpoints.first().map_or("127.0.0.1:7400", String::as_str);
         let commands = if kept {
             vec![
                 format!("{own} -e {first} status"),
-                format!("{own} -e {first} get --raw dpkg:amd64"),
+                format!("{own} -e {first} get --raw '{key}'"),
                 format!("{own} -e {first} bench run put --clients 64 --duration 5s"),
             ]
         } else {

@@ -6,11 +6,13 @@
 //! PROPOSED    the founding record this node has proposed, until FORMED is there
 //! FORMED      the founding record the cluster was formed with
 //! MAP         the newest cluster map heard of, once it is not that of the founding
+//! PATIENCE    the election timeout that this node has promised its support for
 //! CREATED     the replicas of the first map have been created: from now on a missing one is a lost one (rule 7)
 //! core-000/   journal/ and db/ of the first shard, and so on
+//! args, pid   how to start it again, and its process: kvd leaves them for kvctl, without a checksum, and reads neither
 //! ```
 //!
-//! Every file is written aside, synced, renamed, and its directory synced (rule 15).
+//! Every other file is written aside, synced, renamed, and its directory synced (rule 15).
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;

@@ -24,6 +24,9 @@ const CALLERS_MAX: usize = 1024;
 /// After the process has run out of descriptors, or the like.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
+/// Between two warnings of it.
+const WARN_PAUSE: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Caller {
     stream: TcpStream,
@@ -38,9 +41,16 @@ pub fn start(listener: TcpListener, stage: Arc<Stage>) -> io::Result<()> {
     let callers_max = host::callers(CALLERS_MAX);
     std::thread::Builder::new().name("front".into()).spawn(move || {
         let mut callers: Vec<Caller> = Vec::new();
+        let mut warned: Option<Instant> = None;
         loop {
             wait(&listener, &callers, callers_max);
-            accept(&listener, &mut callers, callers_max);
+            if let Err(error) = accept(&listener, &mut callers, callers_max) {
+                if warned.is_none_or(|last| last.elapsed() >= WARN_PAUSE) {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    warned = Some(Instant::now());
+                }
+                std::thread::sleep(ACCEPT_PAUSE);
+            }
             let now = Instant::now();
             let mut kept = Vec::with_capacity(callers.len());
             for mut caller in callers.drain(..) {
@@ -70,7 +80,8 @@ fn wait(listener: &TcpListener, callers: &[Caller], callers_max: usize) {
     let _ = poll(&mut polled, timeout);
 }
 
-fn accept(listener: &TcpListener, callers: &mut Vec<Caller>, callers_max: usize) {
+/// Takes all who wait and may come in. Errors: somebody waits whom the system does not let in.
+fn accept(listener: &TcpListener, callers: &mut Vec<Caller>, callers_max: usize) -> io::Result<()> {
     while callers.len() < callers_max {
         match listener.accept() {
             // The standard library accepts with CLOEXEC.
@@ -80,15 +91,12 @@ fn accept(listener: &TcpListener, callers: &mut Vec<Caller>, callers_max: usize)
                     callers.push(Caller { stream, bytes: [0; HELLO_BYTES], filled: 0, deadline });
                 }
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                std::thread::sleep(ACCEPT_PAUSE);
-                return;
-            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 impl Caller {

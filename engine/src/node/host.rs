@@ -9,16 +9,14 @@ use std::fs;
 pub enum HostError {
     /// The runtime pins its rings' buffers.
     #[error(
-        "the locked-memory limit is {have} bytes, {cores} cores need {need}: raise it (systemd: LimitMEMLOCK=infinity; \
-         shell: ulimit -l unlimited; login: a memlock line in limits.conf) or use fewer shards"
+        "the locked-memory limit is {have} bytes, and a node needs {need}: raise it (systemd: LimitMEMLOCK=infinity; \
+         shell: ulimit -l unlimited; login: a memlock line in limits.conf)"
     )]
     Memlock {
         /// The soft limit.
         have: u64,
         /// What is needed.
         need: u64,
-        /// For how many cores.
-        cores: u16,
     },
     /// No ring, no node.
     #[error(
@@ -39,13 +37,13 @@ pub enum HostError {
     },
 }
 
-/// Checks limits and the kernel for `cores` shards on `cpus` (empty: not pinned), raising soft limits where it may.
-pub fn check(cores: u16, cpus: &[usize]) -> Result<(), HostError> {
+/// Checks limits and the kernel for shards on `cpus` (empty: not pinned), raising soft limits where it may.
+pub fn check(cpus: &[usize]) -> Result<(), HostError> {
     raise(Resource::Nofile);
     raise(Resource::Memlock);
     let have = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
     if have < runtime::MEMLOCK_BYTES_MIN {
-        return Err(HostError::Memlock { have, need: runtime::MEMLOCK_BYTES_MIN, cores });
+        return Err(HostError::Memlock { have, need: runtime::MEMLOCK_BYTES_MIN });
     }
     if fs::read_to_string("/proc/sys/kernel/io_uring_disabled").is_ok_and(|value| value.trim() == "2") {
         return Err(HostError::IoUring { why: "kernel.io_uring_disabled is 2".into() });

@@ -1,13 +1,32 @@
 //! How a process ends that must not go on: it says why, if that can be said soon.
+//!
+//! Once the node has ended by itself, nothing depends any more on what some thread of it is still at, and the data directory may
+//! be gone: whoever fails then only stops by itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the last words may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+static ENDED: AtomicBool = AtomicBool::new(false);
+
+/// The node has ended, and the process is about to.
+pub fn are_said() {
+    ENDED.store(true, Ordering::Release);
+}
+
+/// Ends the process if there is still a node, once `say` has said why.
+pub fn stop(say: impl FnOnce()) -> ! {
+    while ENDED.load(Ordering::Acquire) {
+        std::thread::park();
+    }
+    abort(say)
+}
+
 /// Ends the process once `say` has said why, or when that takes too long: whoever reads the log may be waiting for the very disk that
 /// failed, and the log for the reader.
-pub fn stop(say: impl FnOnce()) -> ! {
+pub fn abort(say: impl FnOnce()) -> ! {
     // A system that refuses a thread now has the process wait for its log.
     let _ = std::thread::Builder::new().spawn(|| {
         std::thread::sleep(PATIENCE);

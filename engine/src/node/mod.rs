@@ -105,6 +105,16 @@ pub enum NodeError {
         /// What the system said.
         why: String,
     },
+    /// What should be listened on stands for no address.
+    #[error("no address was found for {address} ({setting}): {why}; correct the name, or how names are looked up here")]
+    Name {
+        /// Host and port.
+        address: String,
+        /// The setting it comes from.
+        setting: &'static str,
+        /// What the system said.
+        why: String,
+    },
     /// The store of a core does not open.
     #[error("the store in {path} does not open: {error}")]
     Store {
@@ -116,6 +126,9 @@ pub enum NodeError {
     /// A core could not be recovered.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The process that is the node could not do its part.
+    #[error(transparent)]
+    Around(#[from] Box<dyn std::error::Error + Send + Sync>),
     /// A thread or executor could not be started.
     #[error("cannot start {what}: {error}")]
     Start {
@@ -124,6 +137,17 @@ pub enum NodeError {
         /// What the system said.
         error: io::Error,
     },
+}
+
+/// What the process around a node does at a turn of the node's life.
+pub type Turn = Box<dyn FnOnce() -> Result<(), Box<dyn std::error::Error + Send + Sync>>>;
+
+/// The process that is a node, as far as the node calls on it.
+pub struct Around {
+    /// The node stands: the directory, the founding and both ports are its own, and nobody has been answered yet.
+    pub stands: Turn,
+    /// The process is about to end without [`run`] returning, as it was told to: what must not be left behind goes now.
+    pub ends: Box<dyn Fn() + Send>,
 }
 
 /// What every core and door of a running node knows. Never changes while it runs.
@@ -148,9 +172,9 @@ pub struct NodeFacts {
 ///
 /// The settings are loaded and checked. Blocks the calling thread, which must not be pinned: RocksDB's threads
 /// inherit its affinity.
-pub fn run(settings: Settings) -> Result<(), NodeError> {
+pub fn run(settings: Settings, around: Around) -> Result<(), NodeError> {
     abort_on_panic();
-    host::check(settings.node.shards, &settings.node.cpus)?;
+    host::check(&settings.node.cpus)?;
     let mut directory = Directory::open(&settings.node.data, &settings.node.name, settings.node.shards)?;
     let listener = listen(&settings.node.listen, "node.listen")?;
     let mut founding = founding::begin(&directory, &settings)?;
@@ -160,9 +184,13 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         let what = what.to_string();
         move |error| NodeError::Start { what, error }
     };
-    signals::start(stage.clone(), health.clone()).map_err(start("the signal thread"))?;
-    if !settings.node.admin.is_empty() {
-        let admin = listen(&settings.node.admin, "node.admin")?;
+    let admin = match settings.node.admin.as_str() {
+        "" => None,
+        address => Some(listen(address, "node.admin")?),
+    };
+    (around.stands)()?;
+    signals::start(stage.clone(), health.clone(), around.ends).map_err(start("the signal thread"))?;
+    if let Some(admin) = admin {
         admin::start(admin, health.clone(), stage.clone()).map_err(start("the admin thread"))?;
     }
     front::start(listener, stage.clone()).map_err(start("the front thread"))?;
@@ -195,7 +223,9 @@ pub fn run(settings: Settings) -> Result<(), NodeError> {
         std::thread::sleep(rest);
     }
     patience::promise(&directory, own)?;
-    serve(&facts, &directory, &stage)
+    let ended = serve(&facts, &directory, &stage);
+    last_words::are_said();
+    ended
 }
 
 /// Opens the stores, starts the cores, and waits for them to end.
@@ -333,10 +363,11 @@ fn start_core(parts: Parts, made: core::Report, created: bool) -> Result<JoinHan
 }
 
 fn listen(address: &str, setting: &'static str) -> Result<TcpListener, NodeError> {
-    let failed = |why: String| NodeError::Listen { address: address.into(), setting, why };
-    let resolved = address.to_socket_addrs().map_err(|error| failed(error.to_string()))?.next();
-    let resolved = resolved.ok_or_else(|| failed("the name has no address".into()))?;
-    TcpListener::bind(resolved).map_err(|error| failed(error.to_string()))
+    let unknown = |why: String| NodeError::Name { address: address.into(), setting, why };
+    let resolved = address.to_socket_addrs().map_err(|error| unknown(error.to_string()))?.next();
+    let resolved = resolved.ok_or_else(|| unknown("the name has no address".into()))?;
+    let failed = |error: io::Error| NodeError::Listen { address: address.into(), setting, why: error.to_string() };
+    TcpListener::bind(resolved).map_err(failed)
 }
 
 fn store_options(settings: &Settings, path: std::path::PathBuf) -> store::Options {
@@ -395,10 +426,10 @@ fn shard_options(facts: &NodeFacts, core: u16, groups: usize) -> shard::Options 
 fn abort_on_panic() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        print(panic);
         // The probe for rings is the one place where a panic is an answer.
-        if std::thread::current().name() != Some("probe") {
-            std::process::abort();
+        match std::thread::current().name() {
+            Some("probe") => print(panic),
+            _ => last_words::abort(|| print(panic)),
         }
     }));
 }

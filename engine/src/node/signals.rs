@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: the first one drains the node, a second one ends it now.
 
 use super::health::Health;
+use super::last_words;
 use super::mesh::ToCore;
 use super::stage::Stage;
 use rustix::process::{Signal, getpid, kill_process};
@@ -12,18 +13,22 @@ use std::sync::Arc;
 /// Exit code of a process that was told twice: as a shell shows a SIGTERM.
 const EXIT_NOW: i32 = 143;
 
-/// Starts the thread that waits for signals.
-pub fn start(stage: Arc<Stage>, health: Arc<Health>) -> io::Result<()> {
+/// Starts the thread that waits for signals. Where it ends the process itself, `ends` goes first.
+pub fn start(stage: Arc<Stage>, health: Arc<Health>, ends: Box<dyn Fn() + Send>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if health.is_draining() {
                 tracing::warn!(signal, "told to stop again: ending now");
+                last_words::are_said();
+                ends();
                 std::process::exit(EXIT_NOW);
             }
             health.drain();
             let Some((mesh, _)) = stage.serving() else {
                 tracing::info!(signal, "told to stop before serving anything");
+                last_words::are_said();
+                ends();
                 std::process::exit(0);
             };
             tracing::info!(signal, "told to stop: handing leaders over");

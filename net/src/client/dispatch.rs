@@ -211,13 +211,12 @@ impl Core {
         let (first, attempts) = (pending.attempts == 0, pending.attempts as usize);
         let host = &self.hosts.list[pending.host];
         let address = host.address.clone();
-        let (why, mismatch) = match &host.trouble {
-            Trouble::Broken(why) => (why.clone(), false),
-            Trouble::Mismatch(why) => (format!("{address}: {why}"), true),
-        };
+        let mismatch = matches!(host.trouble, Trouble::Mismatch(_));
+        let bare = host.trouble.why().to_owned();
+        let why = format!("{address}: {bare}");
         match (&mut pending.work, pending.group, pending.node) {
             (Work::Direct { .. }, _, _) if mismatch => self.finish(ticket, Err(ClientError::Protocol { why })),
-            (Work::Direct { .. }, _, _) => self.finish(ticket, Err(ClientError::Unreachable { address, why })),
+            (Work::Direct { .. }, _, _) => self.finish(ticket, Err(ClientError::Unreachable { address, why: bare })),
             (Work::FetchMap { mismatches }, _, _) => {
                 *mismatches += u32::from(mismatch);
                 self.map_turn += 1;

@@ -78,5 +78,5 @@ fn node_of_a_map_that_does_not_come_is_not_blamed() {
     world.refused.insert("n0:1".to_owned(), Refused::Connection);
     world.submit(Request::Checksum { group: GroupId(1), node: 1 });
     let failed = world.error(|_, _| {});
-    assert_eq!(failed, ClientError::Unavailable { why: "connection refused".to_owned() });
+    assert_eq!(failed, ClientError::Unavailable { why: "n0:1: connection refused".to_owned() });
 }

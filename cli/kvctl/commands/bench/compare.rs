@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 use super::report::QUANTILES;
 use crate::exit::Failure;
-use crate::output::{Answer, Section};
+use crate::output::{Answer, Section, remark};
 
 const HEADER: [&str; 5] = ["OPERATION", "FIGURE", "A", "B", "B / A"];
 
 pub fn compare(a: &Path, b: &Path) -> Result<Answer, Failure> {
     let (a, b) = (read(a)?, read(b)?);
     for difference in differences(&a, &b) {
-        eprintln!("kvctl: not the same run: {difference}");
+        remark(format_args!("not the same run: {difference}"));
     }
     let mut operations = Map::new();
     let mut rows = Vec::new();

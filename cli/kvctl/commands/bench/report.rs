@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::figures::{Figures, FiguresByKind};
 use super::strain::Strain;
 use crate::exit::Code;
-use crate::output::{Answer, Section};
+use crate::output::{Answer, Section, remark};
 
 const HEADER: [&str; 9] =
     ["OPERATION", "OPS/S", "P50 US", "P90 US", "P99 US", "P99.9 US", "MAX US", "ERRORS", "MISSES"];
@@ -74,10 +74,10 @@ impl Outcome {
     pub fn warn(&self) {
         let errors: u64 = self.figures.kinds.values().map(|figures| figures.errors).sum();
         if let Some(error) = &self.figures.first_error {
-            eprintln!("kvctl: {errors} requests failed, the first with: {error}");
+            remark(format_args!("{errors} requests failed, the first with: {error}"));
         }
         for warning in self.strain.warnings() {
-            eprintln!("kvctl: {warning}");
+            remark(warning);
         }
     }
 
