@@ -88,6 +88,27 @@ fn a_slow_sender_whose_leader_offers_again_is_not_taken_for_a_dead_one() {
 }
 
 #[test]
+fn a_slow_sender_is_not_called_off_because_its_receiver_asks_at_odd_times() {
+    let mut scene = Scene::hollow();
+    // Of two questions one comes a little before an election timeout of the leader is over, the next a little late.
+    let without_a_tick = |scene: &mut Scene, node: u16| {
+        scene.cluster.run(ELECTION_TICKS / 2);
+        scene.cluster.pause(node);
+        scene.cluster.run(1);
+        scene.cluster.resume(node);
+        scene.cluster.run(ELECTION_TICKS / 2 - 1);
+    };
+    for _ in 0..20 {
+        let (leader, receiver) = (scene.leader, scene.receiver);
+        without_a_tick(&mut scene, leader);
+        without_a_tick(&mut scene, receiver);
+        scene.cluster.run(1);
+    }
+    assert_eq!(scene.cluster.called_off(scene.leader), 0);
+    assert!(scene.is_admitted());
+}
+
+#[test]
 fn a_sender_that_is_stuck_does_not_keep_the_slot_for_ever() {
     // Of the one group alone is the follower behind, but both have lost their state with the store: the other waits for the slot.
     for (mut scene, gets_it_again) in [(Scene::behind(), true), (Scene::hollow(), false)] {

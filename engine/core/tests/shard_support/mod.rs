@@ -249,6 +249,11 @@ impl Cluster {
         steps.iter().filter(|step| matches!(step, SnapshotStep::Abandon { .. })).count()
     }
 
+    /// Snapshots that a node was sending and then called off, since it started.
+    pub fn called_off(&self, node: u16) -> usize {
+        self.nodes[usize::from(node)].effects.snapshots_over.len()
+    }
+
     fn replica(&self, node: u16, group: GroupId) -> &raft::Replica {
         self.nodes[usize::from(node)].shard.replica(group).expect("everybody has every group")
     }
