@@ -5,6 +5,7 @@ use crate::settings::{Journal, Limits, Node, Raft, Settings, Store};
 use crate::{address, units};
 use engine_core::placement::founding::{GROUPS_MAX, NODES_MAX, VIRTUAL_NODES_MAX};
 use engine_core::placement::sets::largest_odd;
+use engine_core::snapshot::stream::CHUNK_BYTES_MAX;
 use std::time::Duration;
 
 /// Shards a node may have; core numbers travel in 16 bits, and no machine is larger yet.
@@ -158,6 +159,13 @@ fn in_raft(raft: &Raft, limits: &Limits) -> Option<Problem> {
     }
     if raft.snapshot_rate < 64 << 10 {
         return Some(("raft.snapshot_rate", between(raft.snapshot_rate, 64 << 10, u64::MAX)));
+    }
+    // A receiver gives a sender up of which nothing comes for a hundred election timeouts, and a core may send ten at once.
+    let within = 10 * raft.election_timeout;
+    let least = (1000 * CHUNK_BYTES_MAX as u64).div_ceil(within.as_millis() as u64);
+    if raft.snapshot_rate < least {
+        let why = format!("at least {}: a chunk of a snapshot in ten times raft.election_timeout", written(least));
+        return Some(("raft.snapshot_rate", why));
     }
     if raft.snapshot_log_bytes < limits.frame_bytes_max {
         return Some(("raft.snapshot_log_bytes", holds_less(raft.snapshot_log_bytes, limits.frame_bytes_max)));

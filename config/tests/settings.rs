@@ -154,7 +154,7 @@ fn wrong_overrides_are_refused_with_their_origin() {
 #[test]
 fn what_cannot_be_meant_is_refused_by_name() {
     let three = "n1=127.0.0.1:7401,n2=127.0.0.1:7402,n3=127.0.0.1:7403";
-    let cases: [(&[(&str, &str)], &str); 24] = [
+    let cases: [(&[(&str, &str)], &str); 25] = [
         (&[("node.nodes", three), ("node.name", "n4")], "node.name"),
         (&[("node.nodes", "n1=a:1,n1=b:2")], "node.nodes"),
         (&[("node.nodes", "n1=a:1,n2=a:1")], "node.nodes"),
@@ -172,6 +172,7 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (&[("node.shards", "3"), ("node.cpus", "0-1")], "node.cpus"),
         (&[("raft.election_timeout", "10ms")], "raft.election_timeout"),
         (&[("raft.snapshot_entries", "1")], "raft.snapshot_entries"),
+        (&[("raft.snapshot_rate", "127KiB"), ("raft.election_timeout", "200ms")], "raft.snapshot_rate"),
         (&[("journal.segment", "1000001")], "journal.segment"),
         (&[("journal.segment", "1MiB")], "journal.segment"),
         (&[("limits.value_bytes_max", "3MiB")], "limits.value_bytes_max"),
@@ -188,6 +189,14 @@ fn what_cannot_be_meant_is_refused_by_name() {
             }
             other => panic!("{overrides:?} gave {other:?}"),
         }
+    }
+}
+
+#[test]
+fn a_slow_network_may_be_spared_as_far_as_election_timeouts_allow() {
+    for (election_timeout, rate) in [("50ms", "512KiB"), ("200ms", "128KiB"), ("1s", "64KiB"), ("1m", "64KiB")] {
+        let sparing = with(&[("raft.election_timeout", election_timeout), ("raft.snapshot_rate", rate)]);
+        assert!(sparing.is_ok(), "{election_timeout}, {rate}: {sparing:?}");
     }
 }
 

@@ -35,6 +35,9 @@ pub const RESULT_BYTES_MAX: usize = 64;
 /// loses its session here. One that keeps fewer commands than this between its mark and its newest never does.
 pub const RUNS_MAX: usize = 16_384;
 
+/// What an allocation takes beside its bytes, about.
+const ALLOCATION_BYTES: usize = 16;
+
 /// A session with more runs than these is named to the leader, which answers nothing of it ahead of the store.
 pub const RUNS_CROWDED: usize = RUNS_MAX / 2;
 
@@ -57,6 +60,8 @@ pub struct Session {
     acknowledged: u64,
     /// Executed sequences above `acknowledged`, ascending, disjoint, with what became of them.
     runs: VecDeque<Run>,
+    /// What the values among their outcomes take beside them: a sum that is kept, as a session is measured with every put.
+    value_bytes: usize,
 }
 
 /// Neighbouring sequences with the same result.
@@ -70,7 +75,7 @@ struct Run {
 impl Session {
     /// A session that the entry at `opened` opens.
     pub fn new(opened: Index) -> Session {
-        Session { opened, last_used: opened, acknowledged: 0, runs: VecDeque::new() }
+        Session { opened, last_used: opened, acknowledged: 0, runs: VecDeque::new(), value_bytes: 0 }
     }
 
     /// The index of its Open, in the log of its origin.
@@ -100,7 +105,8 @@ impl Session {
         }
         self.acknowledged = acknowledged;
         while self.runs.front().is_some_and(|run| run.last <= acknowledged) {
-            self.runs.pop_front();
+            let gone = self.runs.pop_front().expect("it was just looked at");
+            self.value_bytes -= value_bytes(&gone.outcome);
         }
         if let Some(run) = self.runs.front_mut() {
             run.first = run.first.max(acknowledged + 1);
@@ -138,10 +144,10 @@ impl Session {
                 if sequence - run.last == 1 && run.outcome == outcome && is_plain(&outcome) {
                     run.last = sequence;
                 } else {
-                    self.runs.push_back(Run { first: sequence, last: sequence, outcome });
+                    self.put(self.runs.len(), Run { first: sequence, last: sequence, outcome });
                 }
             }
-            None => self.runs.push_back(Run { first: sequence, last: sequence, outcome }),
+            None => self.put(0, Run { first: sequence, last: sequence, outcome }),
             Some(_) => {
                 self.insert(Run { first: sequence, last: sequence, outcome });
                 // Its neighbours on both sides: the others are as they were.
@@ -177,7 +183,13 @@ impl Session {
 
     /// How much memory it takes, in bytes, about.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Session>() + self.runs.capacity() * size_of::<Run>()
+        size_of::<Session>() + self.runs.capacity() * size_of::<Run>() + self.value_bytes
+    }
+
+    /// Puts a run before the one at `at`.
+    fn put(&mut self, at: usize, run: Run) {
+        self.value_bytes += value_bytes(&run.outcome);
+        self.runs.insert(at, run);
     }
 
     /// The first run that ends at or after `sequence`.
@@ -192,10 +204,10 @@ impl Session {
         loop {
             let (there_first, there_last) = match self.runs.get(at) {
                 Some(there) if there.first <= run.last => (there.first, there.last),
-                _ => return self.runs.insert(at, Run { first, ..run }),
+                _ => return self.put(at, Run { first, ..run }),
             };
             if there_first > first {
-                self.runs.insert(at, Run { first, last: there_first - 1, outcome: run.outcome.clone() });
+                self.put(at, Run { first, last: there_first - 1, outcome: run.outcome.clone() });
                 at += 1;
             }
             if there_last >= run.last {
@@ -244,4 +256,12 @@ pub fn kept(outcome: &Outcome) -> Outcome {
 /// Whether an outcome has no bytes of its own, so that neighbours can share it.
 fn is_plain(outcome: &Outcome) -> bool {
     !matches!(outcome, Outcome::Old(Some(_)) | Outcome::Mismatch { current: Some(_) })
+}
+
+/// What an outcome takes on the heap, about.
+fn value_bytes(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } => value.len() + ALLOCATION_BYTES,
+        _ => 0,
+    }
 }

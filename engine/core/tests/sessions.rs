@@ -195,6 +195,24 @@ fn union_of_different_opens_is_the_later_one() {
     assert_eq!(merged, new);
 }
 
+#[test]
+fn values_that_are_kept_count_as_memory_until_they_are_acknowledged() {
+    const VALUES: usize = 1000;
+    let value = Outcome::Old(Some(vec![7; RESULT_BYTES_MAX]));
+    let (mut short, mut long) = (Session::new(Index(1)), Session::new(Index(1)));
+    // With gaps, so that neither is a run.
+    for sequence in (1..=2 * VALUES as u64).step_by(2) {
+        short.record(sequence, &Outcome::Done);
+        long.record(sequence, &value);
+    }
+    let beside = |long: &Session| long.memory_bytes() - short.memory_bytes();
+    assert!(beside(&long) >= VALUES * RESULT_BYTES_MAX, "{} bytes", beside(&long));
+    let opened = reopened(&long);
+    assert!(opened.memory_bytes() >= VALUES * RESULT_BYTES_MAX, "{} bytes", opened.memory_bytes());
+    long.acknowledge(2 * VALUES as u64);
+    assert_eq!(beside(&long), 0);
+}
+
 proptest! {
     #[test]
     fn a_session_is_a_map_of_outcomes(

@@ -163,7 +163,7 @@ fn a_snapshot_of_a_term_that_is_over_is_not_let_in() {
 fn a_snapshot_that_waits_for_the_store_of_this_node_is_not_given_up() {
     let (mut shard, mut effects, _, header) = granted(2);
     let mut pass = |shard: &mut Shard, is_behind: bool| {
-        for _ in 0..1_000 {
+        for _ in 0..12 * 10 {
             if is_behind {
                 shard.handle(Event::SnapshotBytes { group: GROUP, bytes: 5 }, &mut effects);
             }

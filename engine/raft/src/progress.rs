@@ -74,6 +74,8 @@ pub(crate) struct Asked {
     pub(crate) granted: bool,
     /// The tick of the last sign that it goes on.
     pub(crate) heard: u64,
+    /// The tick at which the peer asked last, be an offer open or not.
+    pub(crate) wanted: u64,
 }
 
 /// Probes in a row that the peer refused although it had acknowledged what they ask for.

@@ -43,7 +43,7 @@ impl Replica {
         peer.heard = now;
         let on_offer = match (&mut peer.flow, &mut peer.asked) {
             (Flow::Snapshot { offered, granted, heard }, _) if *offered == last => Some((granted, heard)),
-            (_, Some(Asked { offered, granted, heard })) if *offered == last => Some((granted, heard)),
+            (_, Some(Asked { offered, granted, heard, .. })) if *offered == last => Some((granted, heard)),
             _ => None,
         };
         if let Some((granted, heard)) = on_offer
@@ -65,13 +65,16 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else { return };
         let Some(peer) = leader.peers.get_mut(&from) else { return };
         peer.heard = now;
+        if let Some(asked) = &mut peer.asked {
+            asked.wanted = now;
+        }
         let open = peer.asked.as_ref().is_some_and(|asked| now - asked.heard < election);
         if open || matches!(peer.flow, Flow::Snapshot { .. }) {
             return;
         }
         let Some(term) = term else { return };
         let last = LogId { term, index };
-        peer.asked = Some(Asked { offered: last, granted: false, heard: now });
+        peer.asked = Some(Asked { offered: last, granted: false, heard: now, wanted: now });
         ready.send.push(self.message(from, Body::SnapshotOffer { last }));
     }
 

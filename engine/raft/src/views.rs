@@ -144,7 +144,8 @@ impl Replica {
             state: peer.state(),
             active: now - peer.heard < election,
             learner: !self.membership().is_voter(id),
-            hollow: peer.asked.as_ref().is_some_and(|asked| now - asked.heard < 2 * election),
+            // Who asks may be told nothing yet, as an offer is open.
+            hollow: peer.asked.as_ref().is_some_and(|asked| now - asked.heard.max(asked.wanted) < 2 * election),
         })
     }
 

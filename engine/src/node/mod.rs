@@ -65,7 +65,7 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use storing::Helpers;
+use store_threads::Helpers;
 
 /// Ticks of the Raft clock in one election timeout.
 const ELECTION_TICKS: u32 = 20;
@@ -310,9 +310,9 @@ fn prepare(
     let start = |error| NodeError::Start { what: format!("the helpers of core {index}"), error };
     let (writer, thread) = store_threads::start_writer(index, store.clone(), mesh.clone(), maps).map_err(start)?;
     let start_reader = |name| store_threads::start_reader(name, index, store.clone(), mesh.clone()).map_err(start);
-    let (reader, scanner) = (start_reader("reader")?, start_reader("scanner")?);
+    let (reader, scanner, snapshots) = (start_reader("reader")?, start_reader("scanner")?, start_reader("snapshots")?);
     let fetcher = store_threads::start_fetcher(index, store.clone(), mesh.clone()).map_err(start)?;
-    let helpers = Helpers { writer, reader, scanner, fetcher };
+    let helpers = Helpers { writer, reader, scanner, snapshots, fetcher };
     let bytes = settings.journal.segment;
     let direct_io = settings.journal.direct_io && journal_files::direct_io_works(&journal_directory);
     if settings.journal.direct_io && !direct_io {

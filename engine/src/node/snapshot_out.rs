@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 /// How long the snapshot is kept without a connection to its receiver.
 const RESUME_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection on which nothing is heard for so long, although something is owed, is taken for lost.
+/// A connection on which nothing is heard for so long, although an answer is owed, is taken for lost.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 const RETRY: Duration = Duration::from_millis(100);
@@ -56,6 +56,7 @@ struct Sending {
     socket: RefCell<Option<Socket>>,
     bell: Bell,
     over: Cell<bool>,
+    /// When the receiver was heard last, or came to owe an answer after it had given all.
     heard: Cell<Instant>,
 }
 
@@ -241,13 +242,13 @@ async fn talk(core: &Rc<Core>, sending: &Rc<Sending>, socket: Socket, mut reader
 async fn feed(core: &Core, sending: &Sending, socket: &Socket) {
     let group = sending.wanted.group.0;
     while !socket.is_closed() && !sending.over.get() {
-        let next = {
+        let (awaits_answer, next) = {
             let mut stream = sending.stream.borrow_mut();
             let stream = stream.as_mut().expect("there is a connection because it was taken");
             if stream.wants_chunk() {
                 core.state.borrow().storing.read(Read::SnapshotChunk { id: sending.id });
             }
-            stream.next_to_send()
+            (stream.awaits_answer(), stream.next_to_send())
         };
         match next {
             Some(Send::Chunk(number, chunk)) => {
@@ -264,10 +265,14 @@ async fn feed(core: &Core, sending: &Sending, socket: &Socket) {
             }
             None => {
                 let rung = sending.bell.wait_for(Duration::from_secs(1)).await;
-                if !rung && sending.heard.get().elapsed() > ANSWER_PATIENCE {
+                if !rung && awaits_answer && sending.heard.get().elapsed() > ANSWER_PATIENCE {
                     socket.close();
                 }
+                continue;
             }
+        }
+        if !awaits_answer {
+            sending.heard.set(Instant::now());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The helper threads a core has for its store: the only one that writes RocksDB, and three readers for what is not in memory,
-//! one for gets and snapshots, one for scans, one for entries that wait to be applied. A checksum has one of its own while it is made.
+//! The helper threads a core has for its store: the only one that writes RocksDB, and four readers for what is not in memory, one for
+//! gets, one for scans, one for outgoing snapshots, one for entries that wait to be applied. A checksum has one of its own while it is made.
 //!
 //! All are plain, unpinned threads that may block. They answer into the core's inbox. A store that fails ends
 //! the process: what it holds can no longer be trusted to grow, and the journal has everything (rule 12).
@@ -23,6 +23,21 @@ use std::thread::JoinHandle;
 
 /// Bytes of entries in one response page of a scan: well below the largest frame.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The threads that a core has for its store.
+#[derive(Clone, Debug)]
+pub struct Helpers {
+    /// Writes RocksDB.
+    pub writer: Sender<Write>,
+    /// Reads values for clients.
+    pub reader: Sender<Read>,
+    /// Reads ranges for clients: a page takes as long as a hundred values, and who wants one wants many.
+    pub scanner: Sender<Read>,
+    /// Reads snapshots: a chunk may lie behind millions of deleted keys.
+    pub snapshots: Sender<Read>,
+    /// Reads what entries must know, which no long read may hold up.
+    pub fetcher: Sender<Lack>,
+}
 
 /// Work for the writer.
 #[derive(Debug)]

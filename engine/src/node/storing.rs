@@ -5,8 +5,7 @@
 //!   -> a frozen table goes to the store thread -> written back: what has waited goes on
 //! ```
 
-use super::queue::Sender;
-use super::store_threads::{Read, Write, fail};
+use super::store_threads::{Helpers, Read, Write, fail};
 use crate::store::{Applier, Cached, Done, Fetched, Lack, Store, StoreError};
 use engine_core::placement::map::MAP_GROUP;
 use engine_core::shard::Query;
@@ -25,10 +24,7 @@ pub struct Storing {
     core: u16,
     store: Store,
     applier: Applier,
-    writer: Sender<Write>,
-    reader: Sender<Read>,
-    scanner: Sender<Read>,
-    fetcher: Sender<Lack>,
+    helpers: Helpers,
     /// What must find everything applied up to now in RocksDB, in order. Reads of clients, whose number is limited, and snapshots.
     waiting: VecDeque<Behind>,
     /// What waits for the table on its way alone.
@@ -38,19 +34,6 @@ pub struct Storing {
     syncing: bool,
     /// When the last sync began, in microseconds of the core's clock.
     synced_at: u64,
-}
-
-/// The threads that a core has for its store.
-#[derive(Clone, Debug)]
-pub struct Helpers {
-    /// Writes RocksDB.
-    pub writer: Sender<Write>,
-    /// Reads values for clients, and snapshots.
-    pub reader: Sender<Read>,
-    /// Reads ranges for clients: a page takes as long as a hundred values, and who wants one wants many.
-    pub scanner: Sender<Read>,
-    /// Reads what entries must know, which no long read may hold up.
-    pub fetcher: Sender<Lack>,
 }
 
 /// How soon the store is to be made durable.
@@ -82,11 +65,10 @@ impl fmt::Debug for Storing {
 impl Storing {
     /// For core `core`; nobody else applies to this store. May wait for the disk.
     pub fn new(core: u16, store: Store, helpers: Helpers) -> Storing {
-        let Helpers { writer, reader, scanner, fetcher } = helpers;
         let applier = store.applier().unwrap_or_else(|error| fail(core, &store, &error));
         let (waiting, going) = (VecDeque::new(), Vec::new());
         let (wanted, syncing, synced_at) = (None, false, 0);
-        Storing { core, store, applier, writer, reader, scanner, fetcher, waiting, going, wanted, syncing, synced_at }
+        Storing { core, store, applier, helpers, waiting, going, wanted, syncing, synced_at }
     }
 
     /// Applies runs; returns those that are done, of these and of earlier ones.
@@ -130,8 +112,10 @@ impl Storing {
     /// Has something read that what is applied later need not be seen by, and what is applied now may.
     pub fn read(&self, read: Read) {
         match &read {
-            Read::Query { query: Query::Scan { .. }, .. } => self.scanner.send(read),
-            _ => self.reader.send(read),
+            Read::Query { query: Query::Scan { .. }, .. } => self.helpers.scanner.send(read),
+            Read::Query { .. } | Read::Checksum { .. } => self.helpers.reader.send(read),
+            // One queue, so that none is closed before it is opened.
+            _ => self.helpers.snapshots.send(read),
         }
     }
 
@@ -195,7 +179,7 @@ impl Storing {
             return;
         }
         if let Some(back) = self.applier.freeze() {
-            self.writer.send(Write::Back(back));
+            self.helpers.writer.send(Write::Back(back));
         }
         for behind in self.waiting.drain(..ready).collect::<Vec<_>>() {
             match behind {
@@ -206,7 +190,7 @@ impl Storing {
         }
         if sync {
             (self.wanted, self.syncing, self.synced_at) = (None, true, now);
-            self.writer.send(Write::Sync(self.applier.positions()));
+            self.helpers.writer.send(Write::Sync(self.applier.positions()));
         }
     }
 
@@ -218,7 +202,7 @@ impl Storing {
             .unwrap_or_else(|error| fail(self.core, &self.store, &error));
         for lack in self.applier.lacks() {
             match lack {
-                Lack::Places(..) => self.fetcher.send(lack),
+                Lack::Places(..) => self.helpers.fetcher.send(lack),
                 // Before an install of its group, which waits for the group.
                 Lack::Sessions(..) => self.waiting.push_front(Behind::Fetch(lack)),
             }
@@ -233,8 +217,8 @@ impl Storing {
     fn send(&self, behind: Behind) {
         match behind {
             Behind::Read(read) => self.read(read),
-            Behind::Fetch(lack) => self.fetcher.send(lack),
-            Behind::Write(write) | Behind::Install(_, write) => self.writer.send(write),
+            Behind::Fetch(lack) => self.helpers.fetcher.send(lack),
+            Behind::Write(write) | Behind::Install(_, write) => self.helpers.writer.send(write),
         }
     }
 
@@ -243,16 +227,16 @@ impl Storing {
         let ordered = self.waiting.iter().any(|behind| matches!(behind, Behind::Write(_) | Behind::Install(..)));
         match ordered {
             true => self.waiting.push_back(Behind::Write(write)),
-            false => self.writer.send(write),
+            false => self.helpers.writer.send(write),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Helpers, SYNC_EVERY, Storing, Urgency};
+    use super::{SYNC_EVERY, Storing, Urgency};
     use crate::node::queue;
-    use crate::node::store_threads::{Read, Write};
+    use crate::node::store_threads::{Helpers, Read, Write};
     use crate::store::{Lack, Options, Store};
     use engine_core::command::{ClientId, Command, Operation, SessionRef, encode};
     use engine_core::sessions::SESSIONS_MAX;
@@ -273,12 +257,14 @@ mod tests {
     /// A hundred of them fill several blocks of a file.
     const VALUE: &[u8] = &[7; 1000];
 
-    /// A core's storing, and what its two helpers are sent.
+    /// A core's storing, and what its helpers are sent.
     struct Scene {
         storing: Storing,
         writes: Receiver<Write>,
         reads: Receiver<Read>,
         scans: Receiver<Read>,
+        /// What is read of snapshots.
+        opened: Receiver<Read>,
         lacks: Receiver<Lack>,
         store: Store,
         index: u64,
@@ -310,9 +296,9 @@ mod tests {
                 store.create_replica(GROUP, ReplicaId(1), b"members").unwrap();
             }
             let ((writer, writes), (reader, reads), (scanner, scans)) = (helper(), helper(), helper());
-            let (fetcher, lacks) = helper();
-            let storing = Storing::new(0, store.clone(), Helpers { writer, reader, scanner, fetcher });
-            Scene { storing, writes, reads, scans, lacks, store, index, directory }
+            let ((snapshots, opened), (fetcher, lacks)) = (helper(), helper());
+            let storing = Storing::new(0, store.clone(), Helpers { writer, reader, scanner, snapshots, fetcher });
+            Scene { storing, writes, reads, scans, opened, lacks, store, index, directory }
         }
 
         fn command(&self, operation: Operation) -> Command {
@@ -344,14 +330,17 @@ mod tests {
 
         /// Nothing more is on its way to the writer: the next is a mark behind everything that was sent.
         fn no_write(&self) {
-            self.storing.writer.send(Write::TellMap);
+            self.storing.helpers.writer.send(Write::TellMap);
             assert!(matches!(self.writes.recv(), Ok(Write::TellMap)));
         }
 
-        /// Nothing more is on its way to the reader.
+        /// Nothing more is on its way to the readers of gets and of snapshots.
         fn no_read(&self) {
-            self.storing.reader.send(Read::SnapshotClose { id: u64::MAX });
-            assert!(matches!(self.reads.recv(), Ok(Read::SnapshotClose { id: u64::MAX })));
+            let helpers = &self.storing.helpers;
+            for (helper, reads) in [(&helpers.reader, &self.reads), (&helpers.snapshots, &self.opened)] {
+                helper.send(Read::SnapshotClose { id: u64::MAX });
+                assert!(matches!(reads.recv(), Ok(Read::SnapshotClose { id: u64::MAX })));
+            }
         }
 
         fn nothing_else(&self) {
@@ -376,15 +365,15 @@ mod tests {
     }
 
     #[test]
-    fn scans_hold_up_neither_gets_nor_snapshots() {
+    fn gets_scans_and_snapshots_do_not_hold_each_other_up() {
         let mut scene = Scene::new();
         let scan = || query(Query::Scan { start: Vec::new(), end: None, limit: 10 });
         scene.storing.read(scan());
         scene.storing.read_behind(scan());
-        scene.storing.read(query(Query::Get { key: b"one".to_vec() }));
         scene.storing.read(Read::SnapshotChunk { id: 1 });
+        scene.storing.read(query(Query::Get { key: b"one".to_vec() }));
         assert!(matches!(scene.reads.recv(), Ok(Read::Query { query: Query::Get { .. }, .. })));
-        assert!(matches!(scene.reads.recv(), Ok(Read::SnapshotChunk { id: 1 })));
+        assert!(matches!(scene.opened.recv(), Ok(Read::SnapshotChunk { id: 1 })));
         scene.storing.settle(0);
         scene.write_back();
         for _ in 0..2 {
@@ -406,20 +395,20 @@ mod tests {
         scene.storing.settle(0);
         scene.no_read();
         scene.write_back();
-        assert!(matches!(scene.reads.recv(), Ok(Read::SnapshotOpen { id: 1, .. })));
+        assert!(matches!(scene.opened.recv(), Ok(Read::SnapshotOpen { id: 1, .. })));
         assert_eq!(scene.store.get(GROUP, b"one").unwrap(), Some(VALUE.to_vec()));
         assert_eq!(scene.store.get(GROUP, b"two").unwrap(), None);
         // What may undo a read does not overtake it.
         scene.storing.end_read(Read::SnapshotClose { id: 2 });
         scene.write_back();
-        assert!(matches!(scene.reads.recv(), Ok(Read::SnapshotOpen { id: 2, .. })));
+        assert!(matches!(scene.opened.recv(), Ok(Read::SnapshotOpen { id: 2, .. })));
         assert_eq!(scene.store.get(GROUP, b"two").unwrap(), Some(VALUE.to_vec()));
         scene.storing.settle(0);
-        assert!(matches!(scene.reads.recv(), Ok(Read::SnapshotClose { id: 2 })));
+        assert!(matches!(scene.opened.recv(), Ok(Read::SnapshotClose { id: 2 })));
         // With nothing to be written back nobody waits.
         scene.storing.read_behind(open(3));
         scene.storing.settle(0);
-        assert!(matches!(scene.reads.recv(), Ok(Read::SnapshotOpen { id: 3, .. })));
+        assert!(matches!(scene.opened.recv(), Ok(Read::SnapshotOpen { id: 3, .. })));
         scene.nothing_else();
     }
 

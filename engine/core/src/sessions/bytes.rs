@@ -83,7 +83,7 @@ impl Session {
     /// The session with these bytes.
     pub fn decode(bytes: &[u8]) -> Result<Session, SessionError> {
         let (opened, last_used) = header(bytes)?;
-        let mut session = Session { opened, last_used, acknowledged: number(bytes, 17), runs: Default::default() };
+        let mut session = Session { last_used, acknowledged: number(bytes, 17), ..Session::new(opened) };
         let mut rest = &bytes[HEADER_BYTES..];
         let mut end = session.acknowledged;
         while !rest.is_empty() {
@@ -103,7 +103,7 @@ impl Session {
                 GONE => Outcome::AlreadyApplied,
                 _ => return Err(SessionError),
             };
-            session.runs.push_back(Run { first, last, outcome });
+            session.put(session.runs.len(), Run { first, last, outcome });
             end = last;
         }
         Ok(session)

@@ -2,7 +2,8 @@
 //!
 //! One at a time comes in, whatever its group: the *slot*. A replica's grant leaves only with the slot in its hand
 //! (rule 22), or waits for it a while. The rim carries the bytes; when all of them have come, the group stops feeding its store, the store switches,
-//! and the replica is told. A slot falls empty when its leader's term ends or nothing comes for long.
+//! and the replica is told. A slot falls empty when its leader's term ends, when neither bytes nor offers come for long, or
+//! no bytes for very long.
 //!
 //! What is sent is remembered per peer: the log is held back for it, and it is called off when the peer has caught up
 //! otherwise, has left, or this replica leads no more.
@@ -18,8 +19,12 @@ use raft::message::{Body, Message};
 use raft::progress::PeerState;
 use raft::ready::{Ready, SnapshotWanted};
 
-/// Election timeouts without a byte after which a slot is given up.
+/// Election timeouts after which a slot is given up if neither a byte comes nor its leader offers again: who sends is gone.
 const PATIENCE: u32 = 10;
+
+/// Election timeouts without a byte after which a slot is given up whatever its leader says: who sends is stuck, and others
+/// may wait for the slot. Far more than a store needs for one chunk, as all that came before it is lost.
+const STUCK: u32 = 100;
 
 /// The snapshot that may come in.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Slot {
     bytes: u64,
     /// Ticks since the last of them.
     quiet: u32,
+    /// Ticks since its leader was last known to want it: since the last byte, or the last offer.
+    unwanted: u32,
     /// All has come, and the store is at it.
     installing: bool,
 }
@@ -66,13 +73,19 @@ impl Shard {
         }
         match slot {
             Some(held) if held.group != group || held.installing => return false,
-            Some(held) if held.from == message.to && held.term == message.term => return true,
+            Some(held) if held.from == message.to && held.term == message.term => {
+                // A leader that hears of no progress offers again about once per election timeout, while its disk works. What
+                // looks dead from here may be its store, which takes long to find the next bytes: it sends still, and begins
+                // nothing new.
+                held.unwanted = 0;
+                return true;
+            }
             Some(_) => effects.snapshot_steps.push(SnapshotStep::Abandon { group }),
             None if closed => return false,
             None => {}
         }
         let (from, term) = (message.to, message.term);
-        *slot = Some(Slot { group, from, term, bytes: 0, quiet: 0, installing: false });
+        *slot = Some(Slot { group, from, term, bytes: 0, quiet: 0, unwanted: 0, installing: false });
         true
     }
 
@@ -95,7 +108,10 @@ impl Shard {
         let Some(slot) = &mut self.slot else { return };
         let Some(group) = self.groups.get_mut(&slot.group) else { return };
         slot.quiet = slot.quiet.saturating_add(1);
-        let over = group.replica.term() != slot.term || slot.quiet > PATIENCE * self.options.election_ticks;
+        slot.unwanted = slot.unwanted.saturating_add(1);
+        let gone = slot.unwanted > PATIENCE.saturating_mul(self.options.election_ticks);
+        let stuck = slot.quiet > STUCK.saturating_mul(self.options.election_ticks);
+        let over = group.replica.term() != slot.term || gone || stuck;
         if over && !slot.installing {
             self.give_up_slot();
         } else if (slot.installing || slot.quiet < self.options.election_ticks)
@@ -119,7 +135,7 @@ impl Shard {
     pub(super) fn snapshot_bytes(&mut self, group: GroupId, bytes: u64) {
         if let Some(slot) = self.slot.as_mut().filter(|slot| slot.group == group) {
             slot.bytes = bytes;
-            slot.quiet = 0;
+            (slot.quiet, slot.unwanted) = (0, 0);
         }
     }
 

@@ -92,6 +92,12 @@ impl Outgoing {
         }
     }
 
+    /// Whether the receiver has something to answer: where to go on, that it has written a chunk, or that all is installed. If not, it
+    /// is silent because nothing more has been read.
+    pub fn awaits_answer(&self) -> bool {
+        self.next.is_none_or(|next| next > self.written) || self.end_sent
+    }
+
     /// What may be sent now; `None` until something changes.
     pub fn next_to_send(&mut self) -> Option<Send> {
         let next = self.next?;
@@ -167,6 +173,26 @@ mod tests {
         outgoing.interrupted();
         outgoing.resume(3).expect("only the end is missing");
         assert_eq!(outgoing.next_to_send(), Some(Send::End(end)), "the end may have been lost, too");
+    }
+
+    #[test]
+    fn a_receiver_owes_an_answer_to_what_was_sent_only() {
+        let mut outgoing = outgoing(1);
+        assert!(outgoing.awaits_answer(), "where shall it go on?");
+        outgoing.resume(0).expect("a fresh receiver begins at 0");
+        assert!(!outgoing.awaits_answer(), "nothing was sent yet");
+        assert_eq!(number(outgoing.next_to_send()), Some(0));
+        assert!(outgoing.awaits_answer());
+        outgoing.written(1);
+        assert!(outgoing.wants_chunk());
+        assert!(!outgoing.awaits_answer(), "the store takes its time for the next chunk");
+        let end = End { chunks: 1, digest: 5 };
+        outgoing.read(vec![], Some(end));
+        assert_eq!(outgoing.next_to_send(), Some(Send::End(end)));
+        assert!(outgoing.awaits_answer(), "has it installed it?");
+        outgoing.interrupted();
+        outgoing.resume(1).expect("only the end is missing");
+        assert!(!outgoing.awaits_answer());
     }
 
     #[test]

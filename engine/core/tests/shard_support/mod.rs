@@ -4,6 +4,7 @@ use engine_core::command::{self, ClientId, Command, Limits, Operation, Outcome, 
 use engine_core::exchange::Word;
 use engine_core::placement::founding::Blueprint;
 use engine_core::placement::map::ClusterMap;
+use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Effects, Event, GroupStart, Options, Query, RECOVERED, Serving, Shard, Ticket};
 use engine_core::state_machine::{AppliedRun, ApplyRun};
 use raft::Membership;
@@ -69,7 +70,9 @@ impl Cluster {
         };
         let map = ClusterMap::founded(&blueprint.record(&[(1, 1), (2, 1), (3, 1)]));
         let mut cluster = Cluster {
-            nodes: (0..3).map(|node| Node::new(&map, node, u64::from(node), idle_ticks, BTreeMap::new())).collect(),
+            nodes: (0..3)
+                .map(|node| Node::new(&map, node, u64::from(node), idle_ticks, BTreeMap::new(), Serving::Whole))
+                .collect(),
             map,
             idle_ticks,
             network: VecDeque::new(),
@@ -187,9 +190,14 @@ impl Cluster {
 
     /// Another process takes over what the disk holds; nobody notices a connection.
     pub fn restart(&mut self, node: u16) {
+        self.restart_as(node, Serving::Whole);
+    }
+
+    /// The same with replicas that may do so much.
+    pub fn restart_as(&mut self, node: u16, serving: Serving) {
         self.starts += 1;
         let kept = std::mem::take(&mut self.nodes[usize::from(node)].kept);
-        self.nodes[usize::from(node)] = Node::new(&self.map, node, self.starts, self.idle_ticks, kept);
+        self.nodes[usize::from(node)] = Node::new(&self.map, node, self.starts, self.idle_ticks, kept, serving);
         self.tell(node, Event::Persisted { through: RECOVERED });
     }
 
@@ -229,6 +237,21 @@ impl Cluster {
 
     pub fn membership(&self, node: u16, group: GroupId) -> &Membership {
         self.replica(node, group).membership()
+    }
+
+    pub fn shard(&self, node: u16) -> &Shard {
+        &self.nodes[usize::from(node)].shard
+    }
+
+    /// Snapshots that a node was taking in and gave up, since it started.
+    pub fn abandoned(&self, node: u16) -> usize {
+        let steps = &self.nodes[usize::from(node)].effects.snapshot_steps;
+        steps.iter().filter(|step| matches!(step, SnapshotStep::Abandon { .. })).count()
+    }
+
+    /// Snapshots that a node was sending and then called off, since it started.
+    pub fn called_off(&self, node: u16) -> usize {
+        self.nodes[usize::from(node)].effects.snapshots_over.len()
     }
 
     fn replica(&self, node: u16, group: GroupId) -> &raft::Replica {
@@ -283,12 +306,12 @@ impl Cluster {
 }
 
 impl Node {
-    fn new(map: &ClusterMap, node: u16, start: u64, idle_ticks: u32, kept: Kept) -> Node {
+    fn new(map: &ClusterMap, node: u16, start: u64, idle_ticks: u32, kept: Kept, serving: Serving) -> Node {
         let start_of = |group: &engine_core::placement::map::GroupEntry| GroupStart {
             group: group.id,
             replica: *group.replicas.iter().find(|replica| replica.node() == node).expect("three of three"),
             restored: restored(&group.replicas, kept.get(&group.id).cloned().unwrap_or_default()),
-            serving: Serving::Whole,
+            serving,
             preferred: group.replicas[0],
             new: !kept.contains_key(&group.id),
         };
