@@ -194,6 +194,7 @@ fn a_disk_that_stands_still_for_good_ends_its_node() {
         cluster.nodes[leader].disk.stall(Duration::from_secs(5));
         let says = || cluster.log(leader).contains("the disk does not take the journal");
         eventually(PATIENCE, "the node to give its disk up", || says().then_some(()));
+        writer.wait_for_more(200, PATIENCE);
         // The thread that waits for the disk holds the process until then.
         cluster.nodes[leader].disk.recover();
         let ended = cluster.wait_end(leader, PATIENCE).expect("its process ends");

@@ -4,7 +4,7 @@
 
 use raft::ids::GroupId;
 
-/// Groups with higher numbers than this are searched for; no founding gives any.
+/// Groups with this number or a higher one are searched for; no founding gives any.
 const TABLE_MAX: u32 = 1 << 16;
 
 /// Stands for no group.

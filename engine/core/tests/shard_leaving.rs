@@ -184,6 +184,34 @@ fn a_node_with_a_full_disk_is_not_sent_everything_again_and_again() {
 }
 
 #[test]
+fn a_leader_whose_peers_have_full_disks_reads_also_in_its_next_term() {
+    let (mut cluster, home, _) = away_from_home();
+    cluster.run(12 * ELECTION_TICKS);
+    let others = [0, 1, 2].into_iter().filter(|node| *node != home);
+    others.clone().for_each(|node| cluster.tell(node, Event::DiskFull(true)));
+    for _ in 0..200 {
+        cluster.write(home, GROUP);
+        cluster.settle();
+    }
+    // It leads again, as nobody else has all of that, and begins its term behind it.
+    cluster.restart(home);
+    cluster.run(8 * ELECTION_TICKS);
+    assert_eq!(cluster.leader(GROUP), home);
+    for node in others.clone() {
+        assert_eq!(cluster.last(node, GROUP), cluster.last(home, GROUP), "node {node}");
+    }
+    cluster.forget();
+    cluster.read(home, GROUP);
+    cluster.run(1);
+    assert_eq!(cluster.reads, 1);
+    // What it takes in this term waits, as before.
+    let before = others.clone().map(|node| cluster.last(node, GROUP)).collect::<Vec<_>>();
+    cluster.write(home, GROUP);
+    cluster.run(ELECTION_TICKS);
+    assert_eq!(others.map(|node| cluster.last(node, GROUP)).collect::<Vec<_>>(), before);
+}
+
+#[test]
 fn reads_at_a_leader_whose_disk_stands_still_end_with_its_leadership() {
     let (mut cluster, home, _) = away_from_home();
     cluster.run(12 * ELECTION_TICKS);

@@ -11,7 +11,7 @@ pub struct Options {
     pub id: ReplicaId,
     /// Where its random waits come from: the same seed and the same events give the same run.
     pub seed: u64,
-    /// E, the election timeout in ticks, at least 2: a wait is drawn from E/2..=E, anew for each attempt; a leader that
+    /// E, the election timeout in ticks, at least 8: a wait is drawn from E/2..=E, anew for each attempt; a leader that
     /// has not heard a quorum for E steps down.
     pub election_ticks: u32,
     /// Ticks between two heartbeats, at least 1 and at most E/8: who is sent entries may hear nothing for two of them, and whoever
@@ -78,7 +78,7 @@ impl Options {
     /// If a setting is outside its range: the host reads settings, and checks them before it gets here.
     pub(crate) fn assert_valid(&self) {
         assert!(
-            self.heartbeat_ticks >= 1 && self.election_ticks >= 2 && self.heartbeat_ticks <= self.election_ticks / 8,
+            self.heartbeat_ticks >= 1 && self.heartbeat_ticks <= self.election_ticks / 8,
             "a heartbeat every {} ticks cannot hold off an election after {}",
             self.heartbeat_ticks,
             self.election_ticks,

@@ -160,6 +160,20 @@ mod tests {
     }
 
     #[test]
+    fn a_truncation_across_runs_leaves_the_newest_of_the_rest() {
+        let mut terms = terms();
+        terms.truncate(Index(13));
+        assert_eq!(
+            (terms.last(), terms.term_of(Index(12)), terms.term_of(Index(13))),
+            (id(2, 12), Some(Term(2)), None)
+        );
+        terms.append(id(3, 13));
+        assert_eq!((terms.last(), terms.term_of(Index(12))), (id(3, 13), Some(Term(2))));
+        terms.truncate(Index(11));
+        assert_eq!((terms.last(), terms.term_of(Index(11))), (id(2, 10), None));
+    }
+
+    #[test]
     fn the_last_entry_of_at_most_a_term_is_found_across_runs() {
         let terms = terms();
         assert_eq!(terms.last_at_most(Index(99), Term(9)), Some(id(5, 15)));

@@ -328,6 +328,8 @@ impl Core {
                 self.turn_bell.ring();
             }
             ToCore::JournalWritten(buffer) => self.written.give(buffer),
+            // It is not the disk that keeps the batch waiting.
+            ToCore::JournalShort => self.writing.set(Some(0)),
             ToCore::SpareReady(id) => journal_task::spare_ready(self, id),
             ToCore::SpareFailed { id, old, full } => journal_task::spare_failed(self, id, old, full),
             ToCore::Status(reply) => reply.give(self.status()),

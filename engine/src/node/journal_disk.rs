@@ -37,7 +37,8 @@ pub fn start(core: u16, directory: PathBuf, direct: bool, mesh: Mesh) -> io::Res
     let (sender, _) = queue::helper(format!("journal-{core}"), move |work: Work<Batch>| {
         let mut disk = Disk { directory, direct, current: None, room: Vec::new() };
         while let Some(batch) = work.receive() {
-            disk.write(&batch).unwrap_or_else(|error| stop(core, &error));
+            let short = || mesh.send(core, ToCore::JournalShort);
+            disk.write(&batch, short).unwrap_or_else(|error| stop(core, &error));
             mesh.send(core, ToCore::JournalWritten(batch.bytes));
         }
     })?;
@@ -58,11 +59,11 @@ struct Disk {
 }
 
 impl Disk {
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+    fn write(&mut self, batch: &Batch, short: impl Fn()) -> io::Result<()> {
         if self.current.as_ref().is_none_or(|(id, _)| *id != batch.segment) {
             // The file before, too, is a descriptor.
             self.current = None;
-            let file = open_in_time(&journal_files::path(&self.directory, batch.segment), self.direct)?;
+            let file = open_in_time(&journal_files::path(&self.directory, batch.segment), self.direct, short)?;
             self.current = Some((batch.segment, file));
         }
         let (_, file) = self.current.as_ref().expect("it was just opened");
@@ -74,12 +75,14 @@ impl Disk {
     }
 }
 
-/// Opens a segment; waits while there is no descriptor or memory for that. Nothing has been written that could be lost.
-fn open_in_time(path: &Path, direct: bool) -> io::Result<File> {
+/// Opens a segment; waits while there is no descriptor or memory for that, and tells `short` again and again. Nothing has been written
+/// that could be lost.
+fn open_in_time(path: &Path, direct: bool, short: impl Fn()) -> io::Result<File> {
     loop {
         match open(path, direct) {
             Err(error) if journal_files::is_shortage(&error) => {
                 tracing::warn!(%error, "cannot open a segment of the journal; trying again");
+                short();
                 std::thread::sleep(RETRY_AFTER);
             }
             opened => return opened,
@@ -131,7 +134,10 @@ mod tests {
             let mut disk = Disk { directory: home.clone(), direct, current: None, room: Vec::new() };
             let mut write = |id, block: usize, fill: u8| {
                 let bytes = vec![fill; ALIGNMENT];
-                disk.write(&Batch { segment: SegmentId(id), offset: (block * ALIGNMENT) as u64, bytes, sync: true })
+                disk.write(
+                    &Batch { segment: SegmentId(id), offset: (block * ALIGNMENT) as u64, bytes, sync: true },
+                    || {},
+                )
             };
             write(1, 1, 7).unwrap();
             write(2, 0, 8).unwrap();

@@ -253,7 +253,9 @@ pub fn watch_disk(core: &Core) {
     let Some(ticks) = core.writing.get() else { return };
     core.writing.set(Some(ticks + 1));
     let limit = core.settings.journal.sync_limit;
-    if !limit.is_zero() && core.facts.tick * ticks > limit {
+    // Others must have had the time to lead.
+    let least = core.settings.raft.election_timeout * 4;
+    if !limit.is_zero() && core.facts.tick * ticks > limit.max(least) {
         let say = || tracing::error!(core = core.index, ?limit, "the disk does not take the journal; stopping at once");
         last_words::stop(say);
     }

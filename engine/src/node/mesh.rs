@@ -133,6 +133,8 @@ pub enum ToCore {
     },
     /// The journal's thread has written a batch, and synced it if it was to: its buffer.
     JournalWritten(Vec<u8>),
+    /// The journal's thread waits for a descriptor, not for the disk.
+    JournalShort,
     /// A zero-written, synced segment file stands ready.
     SpareReady(SegmentId),
     /// Something ran out that the file of a segment needs.

@@ -38,6 +38,8 @@ struct Change {
     start: Option<LogId>,
     /// They replace everything from the first one on.
     entries: Vec<LogId>,
+    /// They are what was recovered at a start: all of them, as some of them may have been promised before.
+    recovered: bool,
 }
 
 /// The entries of a log. What is cut off at its beginning stays here.
@@ -75,6 +77,14 @@ impl Change {
     fn contains(&self, id: LogId) -> bool {
         self.start == Some(id) || self.entries.contains(&id)
     }
+
+    /// Whether a log may end there if no more of this came to the disk.
+    fn may_end_in(&self, id: LogId) -> bool {
+        match self.recovered {
+            true => self.entries.last().copied().or(self.start) == Some(id),
+            false => self.contains(id),
+        }
+    }
 }
 
 /// The entries of a log of these runs of terms.
@@ -94,7 +104,7 @@ impl Account {
         let hard = replica.state.hard_state;
         let pending = || told.pending.iter().map(|(_, change)| change).chain(&told.before);
         let hard_is_known = hard == told.hard_state || pending().any(|change| change.hard_state == Some(hard));
-        let last_is_known = replica.last == told.durable.last() || pending().any(|it| it.contains(replica.last));
+        let last_is_known = replica.last == told.durable.last() || pending().any(|it| it.may_end_in(replica.last));
         let wrong = |what: &str| {
             Err(Violation(format!(
                 "node {node} group {group} recovered {hard:?} and {:?}, but {:?} and {:?} were promised: {what}",
@@ -134,6 +144,7 @@ impl Account {
             hard_state: Some(restored.hard_state),
             start: Some(start),
             entries: entries(start, &restored.terms, restored.last),
+            recovered: true,
         };
         told.term = restored.hard_state.term;
         told.newest.change(&change);
@@ -145,7 +156,7 @@ impl Account {
         let told = self.replicas.get_mut(&(place.node, persist.group)).expect("it has started");
         let start = persist.log_start.as_ref().map(|(start, _)| *start);
         let entries = persist.entries.iter().map(|entry| entry.id()).collect();
-        let change = Change { hard_state: persist.hard_state, start, entries };
+        let change = Change { hard_state: persist.hard_state, start, entries, recovered: false };
         let cut = persist.entries.first().is_some_and(|first| first.index <= told.newest.last().index);
         told.term = change.hard_state.map_or(told.term, |hard_state| hard_state.term);
         told.newest.change(&change);
@@ -195,8 +206,8 @@ impl Account {
         let Told { durable, newest, hard_state, term: now, .. } = &self.replicas[&(place.node, group)];
         let reaches = matched <= durable.last().index;
         // As long as it is in that term, what it was told last is what it acknowledges; or the beginning, which is committed.
-        let start = durable.start.index.max(newest.start.index);
-        let is_same = *now > term || matched <= start || durable.term_of(matched) == newest.term_of(matched);
+        let begins = matched <= durable.start.index || matched < newest.start.index;
+        let is_same = *now > term || begins || durable.term_of(matched) == newest.term_of(matched);
         if reaches && is_same || hard_state.term > term {
             return Ok(());
         }

@@ -13,6 +13,7 @@ mod cutting;
 mod early;
 pub mod effects;
 pub mod event;
+mod full;
 mod group;
 mod liveness;
 mod members;
@@ -34,9 +35,10 @@ use crate::group_map::GroupMap;
 use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
 use effects::{Persist, SnapshotStep};
+use full::Reserve;
 use group::Group;
 use liveness::Links;
-use raft::entry::{Entry, EntryKind};
+use raft::entry::LogId;
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::replica::Persisted;
@@ -115,6 +117,7 @@ pub struct Shard {
     apply_bytes: usize,
     draining: bool,
     disk_full: bool,
+    reserve: Reserve,
     sync_wanted: bool,
     ticks: u64,
     /// Groups whose members are not those that the map wants.
@@ -174,6 +177,7 @@ impl Shard {
             apply_bytes: 0,
             draining: false,
             disk_full: false,
+            reserve: Reserve::default(),
             sync_wanted: false,
             ticks: 0,
             unsettled: BTreeSet::new(),
@@ -251,6 +255,7 @@ impl Shard {
             }
             Event::DiskFull(full) => {
                 self.disk_full = full;
+                self.reserve = Reserve::default();
                 if full {
                     self.give_up_slot();
                     self.hand_over();
@@ -396,14 +401,18 @@ impl Shard {
         Some(group)
     }
 
-    fn message(&mut self, id: GroupId, message: Message) {
+    fn message(&mut self, id: GroupId, mut message: Message) {
         // A node that is leaving takes no leadership (its beats say so), a full disk neither, nor commands; beats keep it in the group. What
         // a new leader begins its term with is small and goes into the reserve: without it nobody could read.
         if matches!(message.body, Body::TimeoutNow) && (self.draining || self.declines()) {
             return;
         }
-        if self.disk_full && carries_commands(&message) {
-            return;
+        if self.disk_full {
+            let replica = self.groups.get(&id).map(|group| &group.replica);
+            let holds = |entry: LogId| replica.is_some_and(|it| it.term_of(entry.index) == Some(entry.term));
+            if !self.reserve.admits(&mut message, holds) {
+                return;
+            }
         }
         // What the disk has not taken for so long is repeated when it does again, and would pile up here until then.
         if self.has_waited(2 * self.options.election_ticks) && matches!(message.body, Body::Append { .. }) {
@@ -462,12 +471,4 @@ impl Shard {
             self.groups.get_mut(&id).expect("it was listed").hand_over(&self.links);
         }
     }
-}
-
-/// Whether a full disk refuses it. Commands that a former leader took and nobody has committed yet were let in then, there are no more of them
-/// than clients waited for, and what the new leader begins its term with stands behind them.
-fn carries_commands(message: &Message) -> bool {
-    let Body::Append { commit, entries, .. } = &message.body else { return false };
-    let is_new = |entry: &Entry| entry.term == message.term || entry.index <= *commit;
-    entries.iter().any(|entry| entry.kind == EntryKind::Command && is_new(entry))
 }
