@@ -8,7 +8,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ const ERROR_PATIENCE: Duration = Duration::from_millis(300);
 /// How long the end of the process waits for what was said before.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Between two complaints about lost lines.
+const LOSS_PAUSE: Duration = Duration::from_secs(1);
+
 /// Between two looks at a full queue.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -32,6 +35,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct Log {
     queue: SyncSender<Item>,
     lost: Arc<AtomicU64>,
+    /// Somebody has waited in vain, and nobody else does until what was said before is written.
+    stuck: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -66,9 +71,9 @@ impl Log {
 
     fn over(out: impl Write + Send + 'static) -> io::Result<Log> {
         let (queue, items) = sync_channel(LINES_MAX);
-        let log = Log { queue, lost: Arc::default() };
-        let lost = log.lost.clone();
-        std::thread::Builder::new().name("log".into()).spawn(move || write(&items, &lost, out))?;
+        let log = Log { queue, lost: Arc::default(), stuck: Arc::default() };
+        let (lost, stuck) = (log.lost.clone(), log.stuck.clone());
+        std::thread::Builder::new().name("log".into()).spawn(move || write(&items, &lost, &stuck, out))?;
         Ok(log)
     }
 
@@ -105,20 +110,25 @@ impl Log {
 }
 
 /// What the thread does, for as long as there is a way to it.
-fn write(items: &Receiver<Item>, lost: &AtomicU64, mut out: impl Write) {
+fn write(items: &Receiver<Item>, lost: &AtomicU64, stuck: &AtomicBool, mut out: impl Write) {
+    let mut said = None::<Instant>;
     for item in items {
         match item {
             // Nobody can be told that it could not be written.
             Item::Line(line) => {
                 let _ = out.write_all(&line);
+                stuck.store(false, Ordering::Relaxed);
             }
             // Whoever asked may have lost patience.
             Item::Mark(mark) => {
                 let _ = mark.try_send(());
             }
         }
-        let lines = lost.swap(0, Ordering::Relaxed);
+        // Said for each line that is written it would take the place of the next.
+        let due = said.is_none_or(|said| said.elapsed() >= LOSS_PAUSE);
+        let lines = if due { lost.swap(0, Ordering::Relaxed) } else { 0 };
         if lines > 0 {
+            said = Some(Instant::now());
             // This goes into the queue, too.
             tracing::warn!(lines, "the log was not read fast enough: lines were lost");
         }
@@ -148,8 +158,8 @@ impl Write for Event<'_> {
     /// Takes a whole line, as events are written in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.log.leave(line);
-        if self.waits {
-            self.log.written(ERROR_PATIENCE);
+        if self.waits && !self.log.stuck.load(Ordering::Relaxed) && !self.log.written(ERROR_PATIENCE) {
+            self.log.stuck.store(true, Ordering::Relaxed);
         }
         Ok(line.len())
     }

@@ -271,9 +271,8 @@ async fn feed(core: &Core, sending: &Sending, socket: &Socket) {
                 continue;
             }
         }
-        if !awaits_answer {
-            sending.heard.set(Instant::now());
-        }
+        // Reading it, and its turn by the rate, may have taken longer than anybody is waited for.
+        sending.heard.set(Instant::now());
     }
 }
 

@@ -7,34 +7,47 @@
 use raft::entry::{EntryKind, LogId};
 use raft::message::{Body, Message};
 
-/// Bytes of commands of former leaders that a core takes until its disk has room again.
-const FORMER_BYTES_MAX: usize = 4 << 20;
-
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reserve {
+    bytes_max: usize,
     taken: usize,
 }
 
+/// Commands of former leaders in a message, each with its bytes.
+pub(super) type Former = Vec<(LogId, usize)>;
+
 impl Reserve {
-    /// Leaves of a message to a replica, whose log holds what `holds` says, what is taken of it. Whether anything is.
-    pub(super) fn admits(&mut self, message: &mut Message, holds: impl Fn(LogId) -> bool) -> bool {
-        let Body::Append { entries, .. } = &mut message.body else { return true };
-        let mut admitted = 0;
+    /// So many bytes of such commands are taken until the disk has room again; one that is larger, if it is the first.
+    pub(super) fn new(bytes_max: usize) -> Reserve {
+        Reserve { bytes_max, taken: 0 }
+    }
+
+    /// Leaves of a message to a replica, whose log holds what `holds` says, what may be taken of it; `None` if that is nothing.
+    pub(super) fn admits(&self, message: &mut Message, holds: impl Fn(LogId) -> bool) -> Option<Former> {
+        let mut former = Former::new();
+        let Body::Append { entries, .. } = &mut message.body else { return Some(former) };
+        let (mut admitted, mut taken) = (0, self.taken);
         for entry in entries.iter() {
             // What is there already takes no room.
             if entry.kind == EntryKind::Command && !holds(entry.id()) {
-                let taken = self.taken + entry.bytes();
-                if entry.term == message.term || taken > FORMER_BYTES_MAX {
+                let bytes = entry.bytes();
+                if entry.term == message.term || taken > 0 && taken + bytes > self.bytes_max {
                     break;
                 }
-                self.taken = taken;
+                taken += bytes;
+                former.push((entry.id(), bytes));
             }
             admitted += 1;
         }
         let brought = entries.len();
         entries.truncate(admitted);
-        admitted > 0 || brought == 0
+        (admitted > 0 || brought == 0).then_some(former)
+    }
+
+    /// Those of `former` that the log holds by now have been taken.
+    pub(super) fn charge(&mut self, former: &Former, holds: impl Fn(LogId) -> bool) {
+        self.taken += former.iter().filter(|(id, _)| holds(*id)).map(|(_, bytes)| bytes).sum::<usize>();
     }
 }
 
@@ -70,28 +83,38 @@ mod tests {
 
     #[test]
     fn a_message_is_taken_up_to_what_the_leader_has_taken_itself() {
-        let mut reserve = Reserve::default();
+        let reserve = Reserve::new(4 * MIB);
         let mut message = append(&[(1, EntryKind::Command, 9), (2, EntryKind::Noop, 0), (2, EntryKind::Command, 9)]);
-        assert!(reserve.admits(&mut message, up_to(10)));
+        assert_eq!(reserve.admits(&mut message, up_to(10)).map(|former| former.len()), Some(1));
         assert_eq!(left(&message), 2);
         let mut message = append(&[(2, EntryKind::Command, 9)]);
-        assert!(!reserve.admits(&mut message, up_to(10)));
+        assert_eq!(reserve.admits(&mut message, up_to(10)), None);
         let mut message = append(&[(2, EntryKind::Command, 9), (2, EntryKind::Command, 9)]);
-        assert!(reserve.admits(&mut message, up_to(11)), "the first is there already");
+        assert_eq!(reserve.admits(&mut message, up_to(11)), Some(vec![]), "the first is there already");
         assert_eq!(left(&message), 1);
-        assert!(reserve.admits(&mut append(&[]), up_to(10)), "it brings the commit index");
+        assert_eq!(reserve.admits(&mut append(&[]), up_to(10)), Some(vec![]), "it brings the commit index");
     }
 
     #[test]
     fn commands_of_former_leaders_take_so_much_of_the_reserve_and_no_more() {
-        let mut reserve = Reserve::default();
+        let mut reserve = Reserve::new(4 * MIB);
         let two = [(1, EntryKind::Command, MIB), (1, EntryKind::Command, MIB)];
-        assert!(reserve.admits(&mut append(&two), up_to(10)));
-        assert!(reserve.admits(&mut append(&two), up_to(12)), "they are there already");
-        let mut message = append(&two);
-        assert!(reserve.admits(&mut message, up_to(10)));
-        assert_eq!(left(&message), 1, "less than 4 MiB with what stands beside the payloads");
-        assert!(!reserve.admits(&mut append(&two), up_to(10)));
-        assert!(reserve.admits(&mut append(&[(2, EntryKind::Noop, 0)]), up_to(10)));
+        let mut offer = |log: u64, then: u64| {
+            let mut message = append(&two);
+            let former = reserve.admits(&mut message, up_to(log))?;
+            reserve.charge(&former, up_to(then));
+            Some(left(&message))
+        };
+        for _ in 0..9 {
+            assert_eq!(offer(10, 10), Some(2), "who did not take it owes nothing for it");
+        }
+        assert_eq!(offer(10, 12), Some(2));
+        assert_eq!(offer(12, 12), Some(2), "they are there already");
+        assert_eq!(offer(10, 12), Some(1), "less than 4 MiB with what stands beside the payloads");
+        assert_eq!(offer(10, 12), None);
+        let begins = reserve.admits(&mut append(&[(2, EntryKind::Noop, 0)]), up_to(10));
+        assert_eq!(begins, Some(vec![]));
+        let large = Reserve::new(9).admits(&mut append(&[(1, EntryKind::Command, MIB)]), up_to(10));
+        assert!(large.is_some(), "nobody else would take it either");
     }
 }

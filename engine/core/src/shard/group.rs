@@ -166,6 +166,12 @@ impl Group {
         self.replica.role() == Role::Leader
     }
 
+    /// Whether its log holds this entry, or did before it was cut.
+    pub(super) fn holds(&self, entry: LogId) -> bool {
+        let cut = entry.index <= self.replica.log_start().index;
+        cut || self.replica.term_of(entry.index) == Some(entry.term)
+    }
+
     pub(super) fn has_to_do(&self) -> bool {
         !self.gathered.is_empty() || self.apply_due
     }

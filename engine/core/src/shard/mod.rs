@@ -35,10 +35,9 @@ use crate::group_map::GroupMap;
 use crate::placement::map::ClusterMap;
 use crate::placement::ring::Ring;
 use effects::{Persist, SnapshotStep};
-use full::Reserve;
+use full::{Former, Reserve};
 use group::Group;
 use liveness::Links;
-use raft::entry::LogId;
 use raft::ids::GroupId;
 use raft::message::{Body, Message};
 use raft::replica::Persisted;
@@ -165,6 +164,7 @@ impl Shard {
                 options.node,
                 groups.keys().copied(),
             ),
+            reserve: Reserve::new(options.uncommitted_bytes_max),
             rounds: Rounds::new(options.start, map.nodes.iter().map(|node| node.shards).collect()),
             options,
             held: groups.keys().map(waits).collect(),
@@ -177,7 +177,6 @@ impl Shard {
             apply_bytes: 0,
             draining: false,
             disk_full: false,
-            reserve: Reserve::default(),
             sync_wanted: false,
             ticks: 0,
             unsettled: BTreeSet::new(),
@@ -255,7 +254,7 @@ impl Shard {
             }
             Event::DiskFull(full) => {
                 self.disk_full = full;
-                self.reserve = Reserve::default();
+                self.reserve = Reserve::new(self.options.uncommitted_bytes_max);
                 if full {
                     self.give_up_slot();
                     self.hand_over();
@@ -407,16 +406,17 @@ impl Shard {
         if matches!(message.body, Body::TimeoutNow) && (self.draining || self.declines()) {
             return;
         }
-        if self.disk_full {
-            let replica = self.groups.get(&id).map(|group| &group.replica);
-            let holds = |entry: LogId| replica.is_some_and(|it| it.term_of(entry.index) == Some(entry.term));
-            if !self.reserve.admits(&mut message, holds) {
-                return;
-            }
-        }
         // What the disk has not taken for so long is repeated when it does again, and would pile up here until then.
         if self.has_waited(2 * self.options.election_ticks) && matches!(message.body, Body::Append { .. }) {
             return;
+        }
+        let mut former = Former::new();
+        if self.disk_full {
+            let Some(group) = self.groups.get(&id) else { return };
+            match self.reserve.admits(&mut message, |entry| group.holds(entry)) {
+                Some(some) => former = some,
+                None => return,
+            }
         }
         let tick = self.ticks;
         let sleep = matches!(message.body, Body::Sleep { .. } | Body::Asleep { .. });
@@ -425,6 +425,9 @@ impl Shard {
         if let Some(group) = group {
             group.set_may_sleep(may_sleep);
             group.step(tick, message);
+        }
+        if let Some(group) = self.groups.get(&id).filter(|_| !former.is_empty()) {
+            self.reserve.charge(&former, |entry| group.holds(entry));
         }
     }
 

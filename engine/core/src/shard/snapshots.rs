@@ -240,7 +240,9 @@ impl Group {
     pub(super) fn send_snapshots(&mut self, ready: &mut Ready, effects: &mut Effects) {
         for SnapshotWanted { peer, last } in ready.snapshots.drain(..) {
             let term = self.replica.term();
-            self.sending.insert(peer, Sending { term, last });
+            // One that is on its way already covers more than is asked for again.
+            let before = self.sending.get(&peer).filter(|sending| sending.term == term).map(|sending| sending.last);
+            self.sending.insert(peer, Sending { term, last: before.map_or(last, |before| before.max(last)) });
             let (from, to) = (self.replica.id(), peer);
             effects.snapshots.push(SendSnapshot { group: self.id, from, to, term, least: last });
         }
