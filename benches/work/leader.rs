@@ -279,6 +279,7 @@ fn options() -> Options {
         append_bytes_max: 256 << 10,
         window_bytes_max: 8 << 20,
         uncommitted_bytes_max: 16 << 20,
+        full_disk_bytes_max: 16 << 20,
         apply_bytes_max: 64 << 20,
         run_bytes_max: 1 << 20,
         lease: 0,

@@ -8,7 +8,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub struct Log {
     queue: SyncSender<Item>,
     lost: Arc<AtomicU64>,
-    /// Somebody has waited in vain, and nobody else does until what was said before is written.
-    stuck: Arc<AtomicBool>,
+    /// How many lines have been written.
+    done: Arc<AtomicU64>,
+    /// How many those were when somebody waited in vain: nobody else does until there are more.
+    stuck_at: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -71,9 +73,10 @@ impl Log {
 
     fn over(out: impl Write + Send + 'static) -> io::Result<Log> {
         let (queue, items) = sync_channel(LINES_MAX);
-        let log = Log { queue, lost: Arc::default(), stuck: Arc::default() };
-        let (lost, stuck) = (log.lost.clone(), log.stuck.clone());
-        std::thread::Builder::new().name("log".into()).spawn(move || write(&items, &lost, &stuck, out))?;
+        let log =
+            Log { queue, lost: Arc::default(), done: Arc::default(), stuck_at: Arc::new(AtomicU64::new(u64::MAX)) };
+        let (lost, done) = (log.lost.clone(), log.done.clone());
+        std::thread::Builder::new().name("log".into()).spawn(move || write(&items, &lost, &done, out))?;
         Ok(log)
     }
 
@@ -110,14 +113,14 @@ impl Log {
 }
 
 /// What the thread does, for as long as there is a way to it.
-fn write(items: &Receiver<Item>, lost: &AtomicU64, stuck: &AtomicBool, mut out: impl Write) {
+fn write(items: &Receiver<Item>, lost: &AtomicU64, done: &AtomicU64, mut out: impl Write) {
     let mut said = None::<Instant>;
     for item in items {
         match item {
             // Nobody can be told that it could not be written.
             Item::Line(line) => {
                 let _ = out.write_all(&line);
-                stuck.store(false, Ordering::Relaxed);
+                done.fetch_add(1, Ordering::Relaxed);
             }
             // Whoever asked may have lost patience.
             Item::Mark(mark) => {
@@ -158,8 +161,9 @@ impl Write for Event<'_> {
     /// Takes a whole line, as events are written in one piece.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.log.leave(line);
-        if self.waits && !self.log.stuck.load(Ordering::Relaxed) && !self.log.written(ERROR_PATIENCE) {
-            self.log.stuck.store(true, Ordering::Relaxed);
+        let done = self.log.done.load(Ordering::Relaxed);
+        if self.waits && self.log.stuck_at.load(Ordering::Relaxed) != done && !self.log.written(ERROR_PATIENCE) {
+            self.log.stuck_at.store(done, Ordering::Relaxed);
         }
         Ok(line.len())
     }

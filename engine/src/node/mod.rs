@@ -393,6 +393,8 @@ const WINDOWS_BYTES_MAX: u64 = 512 << 20;
 fn shard_options(facts: &NodeFacts, core: u16, groups: usize) -> shard::Options {
     let (raft, limits) = (&facts.settings.raft, &facts.settings.limits);
     let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    // What is let in goes into the journal and into the store, and other cores of the node have a share of the reserve.
+    let reserve = facts.settings.journal.low_water / (4 * u64::from(facts.settings.node.shards));
     shard::Options {
         node: facts.node,
         start: facts.start,
@@ -407,6 +409,7 @@ fn shard_options(facts: &NodeFacts, core: u16, groups: usize) -> shard::Options 
             raft.window_bytes.min((WINDOWS_BYTES_MAX / groups.max(1) as u64).max(raft.append_bytes)),
         ),
         uncommitted_bytes_max: bytes(limits.group_uncommitted_bytes),
+        full_disk_bytes_max: bytes(limits.group_uncommitted_bytes.min(reserve)),
         apply_bytes_max: bytes(limits.core_unapplied_bytes),
         run_bytes_max: RUN_BYTES_MAX,
         lease: if raft.leases { LEASE_TICKS * facts.tick.as_micros() as u64 } else { 0 },

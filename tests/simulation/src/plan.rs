@@ -116,6 +116,7 @@ impl Plan {
             append_bytes_max: *random.pick(&[1, 600, 4 << 10, 64 << 10]),
             window_bytes_max: *random.pick(&[0, 1 << 10, 8 << 10, 1 << 20]),
             uncommitted_bytes_max: *random.pick(&[4 << 10, 64 << 10, 1 << 20]),
+            full_disk_bytes_max: 4 << 10,
             apply_bytes_max: *random.pick(&[1 << 10, 64 << 10, 1 << 20]),
             run_bytes_max: *random.pick(&[512, 4 << 10, 256 << 10]),
             lease: 0,

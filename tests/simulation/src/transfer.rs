@@ -57,6 +57,8 @@ struct Sending {
 #[derive(Debug)]
 pub struct Receiving {
     incoming: Incoming,
+    /// Chunks that the store has written.
+    written: u64,
     connection: u64,
     arrives: u64,
 }
@@ -263,11 +265,14 @@ impl World {
             Some(receiving) if receiving.incoming.header == header => receiving.connection = thread.connection,
             receiving => {
                 let incoming = Incoming::new(header);
-                *receiving = Some(Receiving { incoming, connection: thread.connection, arrives: 0 });
+                *receiving = Some(Receiving { incoming, written: 0, connection: thread.connection, arrives: 0 });
             }
         }
-        let next = core.transfers.receiving.as_ref().expect("it was just put there").incoming.next();
+        let receiving = core.transfers.receiving.as_ref().expect("it was just put there");
+        let (next, written) = (receiving.incoming.next(), receiving.written);
         self.answer_sender(place, Word::From(next));
+        // It may have been said on a connection that was lost.
+        self.answer_sender(place, Word::Written(written));
     }
 
     fn chunk(&mut self, place: Place, thread: Thread, number: u64, chunk: &[u8]) {
@@ -293,8 +298,9 @@ impl World {
             StoreWork::Chunk { group, id, next, chunk } => {
                 self.disks(place).store.receive(group, id, &chunk);
                 self.strike_soon(place.node, 8);
-                let receiving = self.core(place).transfers.receiving.as_ref();
-                if receiving.is_some_and(|receiving| receiving.incoming.header.id == id) {
+                let receiving = self.core(place).transfers.receiving.as_mut();
+                if let Some(receiving) = receiving.filter(|receiving| receiving.incoming.header.id == id) {
+                    receiving.written = next;
                     self.answer_sender(place, Word::Written(next));
                 }
             }

@@ -18,7 +18,7 @@ pub(super) struct Reserve {
 pub(super) type Former = Vec<(LogId, usize)>;
 
 impl Reserve {
-    /// So many bytes of such commands are taken until the disk has room again; one that is larger, if it is the first.
+    /// So many bytes of such commands are taken until the disk has room again, and what the last of them has more.
     pub(super) fn new(bytes_max: usize) -> Reserve {
         Reserve { bytes_max, taken: 0 }
     }
@@ -32,7 +32,7 @@ impl Reserve {
             // What is there already takes no room.
             if entry.kind == EntryKind::Command && !holds(entry.id()) {
                 let bytes = entry.bytes();
-                if entry.term == message.term || taken > 0 && taken + bytes > self.bytes_max {
+                if entry.term == message.term || taken >= self.bytes_max {
                     break;
                 }
                 taken += bytes;
@@ -110,7 +110,7 @@ mod tests {
         }
         assert_eq!(offer(10, 12), Some(2));
         assert_eq!(offer(12, 12), Some(2), "they are there already");
-        assert_eq!(offer(10, 12), Some(1), "less than 4 MiB with what stands beside the payloads");
+        assert_eq!(offer(10, 12), Some(2), "4 MiB, and what stands beside the payloads");
         assert_eq!(offer(10, 12), None);
         let begins = reserve.admits(&mut append(&[(2, EntryKind::Noop, 0)]), up_to(10));
         assert_eq!(begins, Some(vec![]));

@@ -75,6 +75,8 @@ pub struct Options {
     pub window_bytes_max: usize,
     /// Bytes of uncommitted proposals of one group; above it writes are refused as busy.
     pub uncommitted_bytes_max: usize,
+    /// Bytes of commands of former leaders that are taken while the disk is full: see `full`.
+    pub full_disk_bytes_max: usize,
     /// Bytes handed to the store and not yet applied, over all groups: above it nothing more is handed over.
     pub apply_bytes_max: usize,
     /// Bytes of entries in one run for the store.
@@ -164,7 +166,7 @@ impl Shard {
                 options.node,
                 groups.keys().copied(),
             ),
-            reserve: Reserve::new(options.uncommitted_bytes_max),
+            reserve: Reserve::new(options.full_disk_bytes_max),
             rounds: Rounds::new(options.start, map.nodes.iter().map(|node| node.shards).collect()),
             options,
             held: groups.keys().map(waits).collect(),
@@ -254,7 +256,7 @@ impl Shard {
             }
             Event::DiskFull(full) => {
                 self.disk_full = full;
-                self.reserve = Reserve::new(self.options.uncommitted_bytes_max);
+                self.reserve = Reserve::new(self.options.full_disk_bytes_max);
                 if full {
                     self.give_up_slot();
                     self.hand_over();

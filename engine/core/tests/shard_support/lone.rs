@@ -90,6 +90,7 @@ pub fn leasing(entries: u64, serving: Serving, lease: u64) -> (Shard, [ReplicaId
         append_bytes_max: 1 << 16,
         window_bytes_max: 1 << 20,
         uncommitted_bytes_max: 1 << 20,
+        full_disk_bytes_max: 1 << 20,
         apply_bytes_max: APPLY_BYTES_MAX,
         run_bytes_max: 1 << 20,
         lease,

@@ -327,6 +327,7 @@ impl Node {
             append_bytes_max: 1 << 16,
             window_bytes_max: 1 << 20,
             uncommitted_bytes_max: 1 << 20,
+            full_disk_bytes_max: 1 << 20,
             apply_bytes_max: 1 << 20,
             run_bytes_max: 1 << 20,
             lease: 0,
