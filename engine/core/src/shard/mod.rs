@@ -403,8 +403,8 @@ impl Shard {
     }
 
     fn message(&mut self, id: GroupId, mut message: Message) {
-        // A node that is leaving takes no leadership (its beats say so), a full disk neither, nor commands; beats keep it in the group. What
-        // a new leader begins its term with is small and goes into the reserve: without it nobody could read.
+        // A node that is leaving takes no leadership (its beats say so), one with a full disk neither; beats keep it in the group. What the
+        // latter takes of entries is in `full`.
         if matches!(message.body, Body::TimeoutNow) && (self.draining || self.declines()) {
             return;
         }
