@@ -107,20 +107,14 @@ impl Core {
     /// Gives a write its session and sequence. If the session is not open yet, the write waits for it: `false`.
     fn enter_session(&mut self, ticket: Ticket, group: GroupId) -> bool {
         let Some(pending) = self.pending.get_mut(ticket) else { return false };
-        let open = match self.sessions.standing(group) {
-            Standing::Open(session) => *session,
-            Standing::Opening { waiting, .. } => {
-                waiting.push(ticket);
-                pending.phase = Phase::Parked;
-                return false;
-            }
-            Standing::Closed => {
-                pending.phase = Phase::Parked;
+        let Standing::Open(open) = *self.sessions.standing(group) else {
+            pending.phase = Phase::Parked;
+            if !self.sessions.wait(group, ticket) {
                 let open = self.start(Pending::new(None, Work::Open { group }, Duration::MAX, 0));
-                *self.sessions.standing(group) = Standing::Opening { open, waiting: vec![ticket] };
+                self.sessions.opening(group, open, ticket);
                 self.dispatch(open);
-                return false;
             }
+            return false;
         };
         if let Work::Write(command) = &mut pending.work {
             command.session = open;

@@ -1,10 +1,11 @@
 //! Where a key's group is believed to be led: the cluster map, and what answers have taught since.
 
+use engine_core::group_map::GroupMap;
 use engine_core::placement::cores::core_of;
 use engine_core::placement::map::ClusterMap;
 use engine_core::placement::ring::Ring;
 use raft::ids::GroupId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// One version of the map, made ready for lookups.
@@ -13,7 +14,7 @@ pub(super) struct Routing {
     pub(super) map: Rc<ClusterMap>,
     ring: Ring,
     /// Looked up for every request: with thousands of groups a search tree is several lines of memory away.
-    groups: HashMap<GroupId, Route>,
+    groups: GroupMap<Route>,
     /// Cores that answers have named, by (node, group), where they differ from the rule.
     cores: BTreeMap<(u16, GroupId), u16>,
 }
@@ -28,7 +29,7 @@ impl Routing {
     /// The routes of `map`; of `before`, the leaders it had learned stay believed.
     pub(super) fn new(map: ClusterMap, before: Option<Routing>) -> Routing {
         let ring = map.ring();
-        let mut groups = HashMap::with_capacity(map.groups.len());
+        let mut groups = GroupMap::default();
         for group in &map.groups {
             let replicas: Vec<u16> = group.replicas.iter().map(|replica| replica.node()).collect();
             let known = before.as_ref().and_then(|before| before.groups.get(&group.id)).map(|route| route.leader);
