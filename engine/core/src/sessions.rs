@@ -15,11 +15,12 @@
 
 use crate::command::{ClientId, Outcome};
 use raft::ids::{GroupId, Index};
-use std::collections::VecDeque;
 
 mod bytes;
+mod runs;
 
 pub use bytes::{SessionError, header};
+use runs::{Run, Runs};
 
 /// The most sessions one group keeps. At about 100 bytes for an idle one a group spends 400 KiB of disk on them,
 /// and it is far above the number of client processes that write to one group.
@@ -34,9 +35,6 @@ pub const RESULT_BYTES_MAX: usize = 64;
 /// The most runs of executed sequences in one session, at 3 to 70 bytes each. A client that does not acknowledge
 /// loses its session here. One that keeps fewer commands than this between its mark and its newest never does.
 pub const RUNS_MAX: usize = 16_384;
-
-/// What an allocation takes beside its bytes, about.
-const ALLOCATION_BYTES: usize = 16;
 
 /// A session with more runs than these is named to the leader, which answers nothing of it ahead of the store.
 pub const RUNS_CROWDED: usize = RUNS_MAX / 2;
@@ -59,23 +57,16 @@ pub struct Session {
     last_used: Index,
     acknowledged: u64,
     /// Executed sequences above `acknowledged`, ascending, disjoint, with what became of them.
-    runs: VecDeque<Run>,
-    /// What the values among their outcomes take beside them: a sum that is kept, as a session is measured with every put.
-    value_bytes: usize,
+    runs: Runs,
 }
 
-/// Neighbouring sequences with the same result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
-    first: u64,
-    last: u64,
-    outcome: Outcome,
-}
+// As much as a line of memory: see `runs`.
+const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Session {
     /// A session that the entry at `opened` opens.
     pub fn new(opened: Index) -> Session {
-        Session { opened, last_used: opened, acknowledged: 0, runs: VecDeque::new(), value_bytes: 0 }
+        Session { opened, last_used: opened, acknowledged: 0, runs: Runs::new() }
     }
 
     /// The index of its Open, in the log of its origin.
@@ -104,12 +95,13 @@ impl Session {
             return;
         }
         self.acknowledged = acknowledged;
-        while self.runs.front().is_some_and(|run| run.last <= acknowledged) {
-            let gone = self.runs.pop_front().expect("it was just looked at");
-            self.value_bytes -= value_bytes(&gone.outcome);
-        }
-        if let Some(run) = self.runs.front_mut() {
-            run.first = run.first.max(acknowledged + 1);
+        while self.runs.len() > 0 {
+            let (first, last) = self.runs.span(0);
+            if last > acknowledged {
+                self.runs.set_first(0, first.max(acknowledged + 1));
+                break;
+            }
+            self.runs.remove(0);
         }
     }
 
@@ -119,11 +111,11 @@ impl Session {
             return Some(Outcome::AlreadyApplied);
         }
         // The newest command is the usual one.
-        if self.runs.back().is_none_or(|run| run.last < sequence) {
+        if self.runs.end().is_none_or(|end| end < sequence) {
             return None;
         }
-        let run = &self.runs[self.position(sequence)];
-        (run.first <= sequence).then(|| run.outcome.clone())
+        let at = self.runs.position(sequence);
+        (self.runs.span(at).0 <= sequence).then(|| self.runs.outcome(at))
     }
 
     /// Whether it can take no more: its client does not acknowledge.
@@ -139,19 +131,20 @@ impl Session {
     /// `sequence` has been executed with this outcome.
     pub fn record(&mut self, sequence: u64, outcome: &Outcome) {
         let outcome = kept(outcome);
-        match self.runs.back_mut() {
-            Some(run) if run.last < sequence => {
-                if sequence - run.last == 1 && run.outcome == outcome && is_plain(&outcome) {
-                    run.last = sequence;
+        let count = self.runs.len();
+        match self.runs.end() {
+            Some(end) if end < sequence => {
+                if sequence - end == 1 && self.runs.shares(count - 1, &outcome) {
+                    self.runs.set_last(count - 1, sequence);
                 } else {
-                    self.put(self.runs.len(), Run { first: sequence, last: sequence, outcome });
+                    self.runs.insert(count, Run { first: sequence, last: sequence, outcome });
                 }
             }
-            None => self.put(0, Run { first: sequence, last: sequence, outcome }),
+            None => self.runs.insert(0, Run { first: sequence, last: sequence, outcome }),
             Some(_) => {
                 self.insert(Run { first: sequence, last: sequence, outcome });
                 // Its neighbours on both sides: the others are as they were.
-                let at = self.position(sequence);
+                let at = self.runs.position(sequence);
                 self.join(at);
                 self.join(at.wrapping_sub(1));
             }
@@ -172,42 +165,30 @@ impl Session {
             return;
         }
         self.acknowledge(other.acknowledged);
-        for run in &other.runs {
-            if run.last > self.acknowledged {
-                let first = run.first.max(self.acknowledged + 1);
-                self.insert(Run { first, last: run.last, outcome: run.outcome.clone() });
-            }
+        let acknowledged = self.acknowledged;
+        for run in other.runs.iter().filter(|run| run.last > acknowledged) {
+            let first = run.first.max(acknowledged + 1);
+            self.insert(Run { first, ..run });
         }
         self.coalesce();
     }
 
     /// How much memory it takes, in bytes, about.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Session>() + self.runs.capacity() * size_of::<Run>() + self.value_bytes
-    }
-
-    /// Puts a run before the one at `at`.
-    fn put(&mut self, at: usize, run: Run) {
-        self.value_bytes += value_bytes(&run.outcome);
-        self.runs.insert(at, run);
-    }
-
-    /// The first run that ends at or after `sequence`.
-    fn position(&self, sequence: u64) -> usize {
-        self.runs.partition_point(|run| run.last < sequence)
+        size_of::<Session>() + self.runs.heap_bytes()
     }
 
     /// Adds those sequences of `run` that are not there yet.
     fn insert(&mut self, run: Run) {
         let mut first = run.first;
-        let mut at = self.position(first);
+        let mut at = self.runs.position(first);
         loop {
-            let (there_first, there_last) = match self.runs.get(at) {
-                Some(there) if there.first <= run.last => (there.first, there.last),
-                _ => return self.put(at, Run { first, ..run }),
+            let there = (at < self.runs.len()).then(|| self.runs.span(at));
+            let Some((there_first, there_last)) = there.filter(|there| there.0 <= run.last) else {
+                return self.runs.insert(at, Run { first, ..run });
             };
             if there_first > first {
-                self.put(at, Run { first, last: there_first - 1, outcome: run.outcome.clone() });
+                self.runs.insert(at, Run { first, last: there_first - 1, outcome: run.outcome.clone() });
                 at += 1;
             }
             if there_last >= run.last {
@@ -220,23 +201,26 @@ impl Session {
 
     /// Joins the run at `at`, if there is one, with the one behind it, if they make one run.
     fn join(&mut self, at: usize) {
-        let (Some(run), Some(next)) = (self.runs.get(at), self.runs.get(at.wrapping_add(1))) else { return };
-        if next.first - run.last == 1 && next.outcome == run.outcome && is_plain(&run.outcome) {
-            let last = next.last;
-            self.runs[at].last = last;
-            self.runs.remove(at + 1);
+        let next = at.wrapping_add(1);
+        if at >= self.runs.len() || next >= self.runs.len() {
+            return;
+        }
+        let (first, last) = self.runs.span(next);
+        if first - self.runs.span(at).1 == 1 && self.runs.shares(at, &self.runs.outcome(next)) {
+            self.runs.set_last(at, last);
+            self.runs.remove(next);
         }
     }
 
     /// Joins neighbours, so that equal sets are equal runs.
     fn coalesce(&mut self) {
-        let mut joined: VecDeque<Run> = VecDeque::with_capacity(self.runs.len());
-        for run in self.runs.drain(..) {
-            match joined.back_mut() {
-                Some(back) if run.first - back.last == 1 && back.outcome == run.outcome && is_plain(&run.outcome) => {
-                    back.last = run.last;
+        let mut joined = Runs::new();
+        for run in self.runs.iter() {
+            match joined.len().checked_sub(1) {
+                Some(back) if run.first - joined.span(back).1 == 1 && joined.shares(back, &run.outcome) => {
+                    joined.set_last(back, run.last);
                 }
-                _ => joined.push_back(run),
+                _ => joined.insert(joined.len(), run),
             }
         }
         self.runs = joined;
@@ -250,18 +234,5 @@ pub fn kept(outcome: &Outcome) -> Outcome {
             Outcome::AlreadyApplied
         }
         outcome => outcome.clone(),
-    }
-}
-
-/// Whether an outcome has no bytes of its own, so that neighbours can share it.
-fn is_plain(outcome: &Outcome) -> bool {
-    !matches!(outcome, Outcome::Old(Some(_)) | Outcome::Mismatch { current: Some(_) })
-}
-
-/// What an outcome takes on the heap, about.
-fn value_bytes(outcome: &Outcome) -> usize {
-    match outcome {
-        Outcome::Old(Some(value)) | Outcome::Mismatch { current: Some(value) } => value.len() + ALLOCATION_BYTES,
-        _ => 0,
     }
 }

@@ -11,6 +11,7 @@ use super::sessions::SessionCache;
 use super::space::{FrontSpace, GroupState};
 use super::write_back::WriteBack;
 use super::{Cached, Store, StoreError, keys};
+use engine_core::group_map::GroupMap;
 use engine_core::sessions::SessionKey;
 use engine_core::state_machine::{AppliedRun, ApplyRun, Applying, EntryRead, OUTCOME_BYTES_MAX, apply_run, reads_of};
 use raft::entry::{EntryKind, LogId};
@@ -23,7 +24,7 @@ const PLACES_ASKED_MAX: usize = 256;
 /// See the module. There is one per store.
 pub struct Applier {
     front: Front,
-    groups: BTreeMap<GroupId, Standing>,
+    groups: GroupMap<Standing>,
     sessions: SessionCache,
     /// Groups that have applied something since the last table was frozen.
     moved: Vec<GroupId>,
@@ -61,7 +62,7 @@ impl Applier {
         let sessions = SessionCache::new(store.shared.session_cache_bytes);
         let mut applier = Applier {
             front: Front::new(store.clone()),
-            groups: BTreeMap::new(),
+            groups: GroupMap::default(),
             sessions,
             moved: Vec::new(),
             stalled: BTreeMap::new(),
@@ -254,7 +255,7 @@ impl Applier {
 
     /// `place`, and those places that the rest of the run reads and memory does not know either.
     fn all_lacking(&self, run: &ApplyRun, done: &Applying, place: Vec<u8>) -> Vec<Vec<u8>> {
-        let generation = self.groups[&run.group].state.generation;
+        let generation = self.groups.get(&run.group).expect("the run was begun").state.generation;
         let mut places = vec![place];
         let mut ask = |place: &[u8]| {
             if places.len() < PLACES_ASKED_MAX
@@ -284,6 +285,6 @@ impl Applier {
             self.groups.insert(group, standing);
             self.moved.retain(|moved| *moved != group);
         }
-        Ok(&self.groups[&group])
+        Ok(self.groups.get(&group).expect("it is there by now"))
     }
 }

@@ -5,7 +5,8 @@
 //! outcomes with a value the value's length and bytes. Distances and lengths are LEB128: a session is written again
 //! in every batch that uses it, and most runs are three bytes.
 
-use super::{RESULT_BYTES_MAX, Run, Session, SessionKey};
+use super::runs::Run;
+use super::{RESULT_BYTES_MAX, Session, SessionKey};
 use crate::command::{ClientId, Outcome};
 use raft::ids::{GroupId, Index};
 
@@ -58,7 +59,7 @@ impl Session {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         let mut end = self.acknowledged;
-        for run in &self.runs {
+        for run in self.runs.iter() {
             push(bytes, run.first - end);
             push(bytes, run.last - run.first);
             end = run.last;
@@ -103,7 +104,7 @@ impl Session {
                 GONE => Outcome::AlreadyApplied,
                 _ => return Err(SessionError),
             };
-            session.put(session.runs.len(), Run { first, last, outcome });
+            session.runs.insert(session.runs.len(), Run { first, last, outcome });
             end = last;
         }
         Ok(session)
