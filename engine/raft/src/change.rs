@@ -106,7 +106,7 @@ impl Replica {
     }
 
     fn append_membership(&mut self, membership: Membership, ready: &mut Ready) -> LogId {
-        let id = self.append_own(EntryKind::Membership, membership.encode().into(), ready).id();
+        let id = self.append_own(EntryKind::Membership, membership.encode().into(), ready);
         self.adopt_membership(id.index, membership);
         id
     }
@@ -117,7 +117,7 @@ impl Replica {
         let State::Leader(leader) = &self.state else { return };
         let votes = || self.membership().is_voter(self.options.id) || self.membership_index() > self.log.commit();
         // With these members, the usual ones, it votes: nothing more to look up.
-        if self.membership().is_this_and(leader.peers.len()) || votes() {
+        if leader.all_vote || votes() {
             return;
         }
         let voters = leader.peers.iter().filter(|(id, _)| self.membership().is_voter(**id));
@@ -144,7 +144,7 @@ impl Replica {
         match &leader.transfer {
             Some(transfer) if transfer.to != to => return Err(TransferError::InProgress { to: transfer.to }),
             Some(_) => {}
-            None => leader.transfer = Some(Transfer { to, since: now, told: false }),
+            None => leader.transfer = Some(Box::new(Transfer { to, since: now, told: false })),
         }
         self.hand_over_if_ready(ready);
         Ok(())

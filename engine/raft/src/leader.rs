@@ -8,6 +8,7 @@ use crate::ids::{Index, ReplicaId};
 use crate::lease::Lease;
 use crate::membership::Membership;
 use crate::message::{Body, Message};
+use crate::peers::Peers;
 use crate::progress::{Flow, Progress};
 use crate::quorum;
 use crate::reads::Reads;
@@ -15,21 +16,23 @@ use crate::ready::Ready;
 use crate::replica::{Become, Replica, State};
 use crate::sleep::Calm;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-/// What only a leader knows.
+/// What only a leader knows. What every entry needs comes first.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Leader {
-    pub(crate) peers: BTreeMap<ReplicaId, Progress>,
-    pub(crate) reads: Reads,
-    pub(crate) lease: Lease,
-    pub(crate) transfer: Option<Transfer>,
+    pub(crate) transfer: Option<Box<Transfer>>,
     /// Bytes of entries that wait for their commit.
     pub(crate) uncommitted_bytes: usize,
+    pub(crate) peers: Peers,
+    /// The membership in force is this replica and its peers, and all of them vote in one set: see [`Membership::is_this_and`].
+    pub(crate) all_vote: bool,
     /// One that was asked may not answer: open reads ask others.
     pub(crate) ask_again: bool,
+    pub(crate) reads: Reads,
+    pub(crate) lease: Lease,
     /// The tick of the last heartbeat.
     pub(crate) beat: u64,
     /// Since when nothing has happened (rule 20).
@@ -64,12 +67,13 @@ impl Leader {
     /// Elected at tick `now`, which counts as hearing every peer.
     pub(crate) fn new(now: u64) -> Leader {
         Leader {
-            peers: BTreeMap::new(),
-            reads: Reads::default(),
-            lease: Lease::default(),
             transfer: None,
             uncommitted_bytes: 0,
+            peers: Peers::default(),
+            all_vote: false,
             ask_again: false,
+            reads: Reads::default(),
+            lease: Lease::default(),
             beat: now,
             calm: Calm::default(),
         }
@@ -77,11 +81,10 @@ impl Leader {
 
     /// Peers that are new begin at `next`; peers that are gone are forgotten.
     pub(crate) fn follow_membership(&mut self, membership: &Membership, own: ReplicaId, next: Index, now: u64) {
-        let members = membership.members();
-        self.peers.retain(|id, _| members.binary_search(id).is_ok());
-        for id in members.into_iter().filter(|id| *id != own) {
-            self.peers.entry(id).or_insert_with(|| Progress::new(next, now));
-        }
+        let mut members = membership.members();
+        members.retain(|id| *id != own);
+        self.peers.follow(&members, || Progress::new(next, now));
+        self.all_vote = membership.is_this_and(self.peers.len());
         if self.transfer.as_ref().is_some_and(|transfer| membership.voters.binary_search(&transfer.to).is_err()) {
             self.transfer = None;
         }
@@ -109,7 +112,7 @@ impl Replica {
         if bytes > 0 && bytes.saturating_add(payload.len()) > self.options.uncommitted_bytes_max {
             return Err(ProposeError::Busy { bytes });
         }
-        Ok(self.append_own(EntryKind::Command, payload, ready).id())
+        Ok(self.append_own(EntryKind::Command, payload, ready))
     }
 
     /// Asks whether this replica still leads. The answer comes in `Ready::reads` under `token`, after a round of
@@ -139,7 +142,7 @@ impl Replica {
         }
         let begins = leader.reads.begin_round(self.log.commit());
         let again = std::mem::take(&mut leader.ask_again) && leader.reads.len() > 0;
-        if begins {
+        if begins && self.options.lease > 0 {
             leader.lease.begin(leader.reads.round());
         }
         if begins || again {
@@ -176,7 +179,9 @@ impl Replica {
 
     /// A round that began in this turn is sent after `now`. One that began in a turn without a clock counts for no lease.
     pub(crate) fn stamp_round(&mut self, now: u64) {
-        if let State::Leader(leader) = &mut self.state {
+        if self.options.lease > 0
+            && let State::Leader(leader) = &mut self.state
+        {
             leader.lease.stamp(now);
         }
     }
@@ -226,8 +231,7 @@ impl Replica {
     pub(crate) fn advance_commit(&mut self, ready: &mut Ready) {
         let (own, durable, before) = (self.options.id, self.log.durable(), self.log.commit());
         let State::Leader(leader) = &mut self.state else { return };
-        let membership = self.memberships.current();
-        let index = if membership.is_this_and(leader.peers.len()) {
+        let index = if leader.all_vote {
             let matched = leader.peers.values().map(|peer| peer.matched.0);
             quorum::majority_of(leader.peers.len() + 1, matched.chain([durable.0])).unwrap_or(0)
         } else {
@@ -236,7 +240,7 @@ impl Replica {
                 None if id == own => durable.0,
                 None => 0,
             };
-            quorum::reached_by_quorum(membership, &matched)
+            quorum::reached_by_quorum(self.memberships.current(), &matched)
         };
         let index = Index(index);
         // Only entries of our own term commit by counting copies (paper section 5.4.2, rule 3): an older entry on

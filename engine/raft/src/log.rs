@@ -12,6 +12,7 @@
 
 use crate::entry::{Entry, LogId};
 use crate::ids::{Index, Term};
+use crate::queue::Queue;
 use crate::ready::Ready;
 use crate::terms::Terms;
 use std::collections::VecDeque;
@@ -23,15 +24,16 @@ const SLICE_ROOM: u64 = 1024;
 const UNAPPLIED_FACTOR: usize = 4;
 
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Log {
+    durable: Index,
+    commit: Index,
     terms: Terms,
     /// A suffix of the log, up to its last entry.
     window: VecDeque<Entry>,
     window_bytes: usize,
     /// What each `Ready` that is not yet persisted writes, oldest first.
-    writes: VecDeque<Write>,
-    durable: Index,
-    commit: Index,
+    writes: Queue<Write>,
     applied: Index,
 }
 
@@ -58,13 +60,13 @@ impl Log {
         }
         let commit = applied.max(terms.start().index);
         let window_bytes = tail.iter().map(Entry::bytes).sum();
-        Log { durable: last.index, commit, applied, terms, window: tail.into(), window_bytes, writes: VecDeque::new() }
+        Log { durable: last.index, commit, applied, terms, window: tail.into(), window_bytes, writes: Queue::default() }
     }
 
     /// Gives back memory for entries that are not there.
     pub(crate) fn shrink(&mut self) {
         self.window.shrink_to_fit();
-        self.writes.shrink_to_fit();
+        self.writes.shrink();
     }
 
     pub(crate) fn start(&self) -> LogId {
@@ -103,9 +105,10 @@ impl Log {
         self.terms.last_at_most(index, term)
     }
 
-    /// The first entry in memory; the one after the last if there is none.
+    /// The first entry in memory; the one after the last if there is none. Without a look at it: it came long ago, and lies
+    /// elsewhere in memory.
     pub(crate) fn window_start(&self) -> Index {
-        self.window.front().map_or(self.last().index.next(), |entry| entry.index)
+        Index(self.last().index.0 + 1 - self.window.len() as u64)
     }
 
     pub(crate) fn window_bytes(&self) -> usize {
@@ -213,7 +216,9 @@ impl Log {
     /// comparing terms, as the same entries can be written, cut off and written again.
     pub(crate) fn persisted(&mut self, id: LogId) -> bool {
         let Some(position) = self.writes.iter().position(|write| write.last == id) else { return false };
-        self.writes.drain(..=position);
+        for _ in 0..=position {
+            self.writes.pop_front();
+        }
         let taken_back = self.writes.iter().map(|write| write.first).min();
         let safe = taken_back.map_or(id.index, |first| id.index.min(first.prev()));
         self.durable = self.durable.max(safe);
@@ -263,13 +268,18 @@ impl Log {
         let applied = self.applied.min(self.durable);
         let (settled, applicable) = (applied.min(wanted_above), self.applicable());
         let far_too_much = bytes_max.saturating_mul(UNAPPLIED_FACTOR);
-        while let Some(entry) = self.window.front()
-            && (entry.index <= settled
-                || entry.index <= applied && self.window_bytes > bytes_max
-                || entry.index <= applicable && self.window_bytes > far_too_much)
+        let goes = |first: Index, window_bytes: usize| {
+            first <= settled
+                || first <= applied && window_bytes > bytes_max
+                || first <= applicable && window_bytes > far_too_much
+        };
+        let mut first = self.window_start();
+        while goes(first, self.window_bytes)
+            && let Some(entry) = self.window.pop_front()
         {
+            assert_eq!(entry.index, first, "the window has a gap");
             self.window_bytes -= entry.bytes();
-            self.window.pop_front();
+            first = first.next();
         }
         if self.window.is_empty() && self.window.capacity() > 64 {
             self.window = VecDeque::new();

@@ -11,7 +11,7 @@
 use crate::entry::LogId;
 use crate::ids::{Index, ReplicaId};
 use crate::options::Options;
-use std::collections::VecDeque;
+use crate::queue::Queue;
 
 /// How many probes a peer must deny before it is taken to have lost its log.
 const DENIALS_MIN: u32 = 3;
@@ -46,24 +46,26 @@ pub struct PeerView {
     pub hollow: bool,
 }
 
+/// What every entry needs comes first, see `peers`.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Progress {
     pub(crate) matched: Index,
     pub(crate) next: Index,
-    pub(crate) flow: Flow,
-    pub(crate) fetching: Fetching,
     /// The tick of its last message.
     pub(crate) heard: u64,
     /// The tick of the last AppendEntries to it.
     pub(crate) sent: u64,
+    /// The commit index it knows if nothing got lost.
+    pub(crate) commit_told: Index,
+    pub(crate) flow: Flow,
+    pub(crate) fetching: Fetching,
     /// The last read round it answered.
     pub(crate) round: u64,
     /// The last attempt to put the group to sleep that it followed.
     pub(crate) asleep: Option<u64>,
-    /// The commit index it knows if nothing got lost.
-    pub(crate) commit_told: Index,
     /// The snapshot it asked for. Its log is sound, so entries go on meanwhile and `flow` says how.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<Box<Asked>>,
     denials: Denials,
 }
 
@@ -116,7 +118,7 @@ pub(crate) enum Fetching {
 /// Messages sent and not yet answered, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Inflight {
-    messages: VecDeque<(Index, usize)>,
+    messages: Queue<(Index, usize)>,
     bytes: usize,
     /// The tick of the last answer or question about them.
     pub(crate) moved: u64,
@@ -154,7 +156,6 @@ impl Progress {
     /// The peer's log equals ours up to `matched`: send as much as the window takes.
     pub(crate) fn acknowledge(&mut self, matched: Index, now: u64) {
         self.matched = self.matched.max(matched);
-        self.denials = Denials::default();
         match &mut self.flow {
             Flow::Replicate(inflight) => {
                 inflight.acknowledge(matched, now);
@@ -162,6 +163,8 @@ impl Progress {
             }
             Flow::Probe { .. } | Flow::Snapshot { .. } => {
                 self.next = self.matched.next();
+                // Counted between two probes only.
+                self.denials = Denials::default();
                 let unproved = matches!(self.flow, Flow::Probe { bare: true, .. });
                 self.flow = Flow::Replicate(Inflight { moved: now, unproved, ..Inflight::default() });
             }
@@ -206,7 +209,7 @@ impl Inflight {
     }
 
     pub(crate) fn shrink(&mut self) {
-        self.messages.shrink_to_fit();
+        self.messages.shrink();
     }
 
     pub(crate) fn is_full(&self, options: &Options) -> bool {

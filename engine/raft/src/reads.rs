@@ -17,11 +17,12 @@ const FEW: usize = 2;
 
 /// The reads of one leader in one term. The host bounds how many there are: each has a client that waits.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Reads {
+    waiting: Vec<u64>,
     round: u64,
     /// Reads that have come in all.
     asked: u64,
-    waiting: Vec<u64>,
     rounds: VecDeque<Round>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::anomalies::Anomalies;
 use crate::candidate::{Candidate, PreCandidate};
-use crate::entry::{Entry, EntryKind, HardState};
+use crate::entry::{Entry, EntryKind, HardState, LogId};
 use crate::follower::Follower;
 use crate::ids::{Index, ReplicaId, Term};
 use crate::leader::Leader;
@@ -19,25 +19,28 @@ pub use crate::leader::{NotLeader, ProposeError};
 pub use crate::options::{Persisted, Restored};
 
 /// One member of one group. See the crate's page for how to drive it.
+///
+/// What every entry needs comes first: a core has thousands of them.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Replica {
-    pub(crate) options: Options,
-    pub(crate) hard_state: HardState,
-    pub(crate) durable_hard_state: HardState,
-    pub(crate) log: Log,
-    pub(crate) memberships: Memberships,
-    pub(crate) timeouts: Timeouts,
     pub(crate) state: State,
-    /// The tick of the last sign of life of any leader, whatever has become of either since (rule 10).
-    pub(crate) loyal_since: Option<u64>,
+    pub(crate) hard_state: HardState,
+    /// What the host was last told it may apply.
+    pub(crate) announced: Index,
     /// Whether to stand for election; see [`Options::may_campaign`].
     pub(crate) may_campaign: bool,
     /// It counts no ticks and says nothing until something wakes it (rule 20).
     pub(crate) asleep: bool,
     /// Whether it may fall asleep, see [`Replica::set_may_sleep`].
     pub(crate) may_sleep: bool,
-    /// What the host was last told it may apply.
-    pub(crate) announced: Index,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) log: Log,
+    pub(crate) options: Options,
+    pub(crate) memberships: Memberships,
+    pub(crate) durable_hard_state: HardState,
+    /// The tick of the last sign of life of any leader, whatever has become of either since (rule 10).
+    pub(crate) loyal_since: Option<u64>,
     pub(crate) anomalies: Anomalies,
 }
 
@@ -302,13 +305,14 @@ impl Replica {
     }
 
     /// Appends an entry of this leader's term.
-    pub(crate) fn append_own(&mut self, kind: EntryKind, payload: std::rc::Rc<[u8]>, ready: &mut Ready) -> Entry {
+    pub(crate) fn append_own(&mut self, kind: EntryKind, payload: std::rc::Rc<[u8]>, ready: &mut Ready) -> LogId {
         let entry = Entry { term: self.hard_state.term, index: self.log.last().index.next(), kind, payload };
-        self.log.append_one(entry.clone(), ready);
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes += entry.bytes();
         }
-        entry
+        let id = entry.id();
+        self.log.append_one(entry, ready);
+        id
     }
 
     /// Puts a membership in force and the peers of a leader in step with it.

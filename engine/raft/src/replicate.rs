@@ -24,7 +24,7 @@ impl Replica {
         let term = self.hard_state.term;
         let State::Leader(leader) = &mut self.state else { return };
         let sender = Sender { options: &self.options, log: &self.log, term, now: self.timeouts.now() };
-        for (&id, peer) in &mut leader.peers {
+        for (&id, peer) in leader.peers.iter_mut() {
             sender.send_all(id, peer, ready);
         }
     }
@@ -35,7 +35,7 @@ impl Replica {
         let term = self.hard_state.term;
         let State::Leader(leader) = &mut self.state else { return };
         let sender = Sender { options: &self.options, log: &self.log, term, now: self.timeouts.now() };
-        for (&id, peer) in &mut leader.peers {
+        for (&id, peer) in leader.peers.iter_mut() {
             if sender.is_commit_due(peer) {
                 sender.send_append(id, peer, Vec::new(), ready);
             }

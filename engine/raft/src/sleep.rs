@@ -69,7 +69,7 @@ impl Replica {
             }
             State::Leader(leader) => {
                 leader.calm.since = now;
-                for (id, peer) in &mut leader.peers {
+                for (id, peer) in leader.peers.iter_mut() {
                     peer.heard = now.saturating_sub(silent(id.node()));
                     peer.asleep = None;
                 }

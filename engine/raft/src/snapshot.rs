@@ -43,7 +43,7 @@ impl Replica {
         peer.heard = now;
         let on_offer = match (&mut peer.flow, &mut peer.asked) {
             (Flow::Snapshot { offered, granted, heard }, _) if *offered == last => Some((granted, heard)),
-            (_, Some(Asked { offered, granted, heard, .. })) if *offered == last => Some((granted, heard)),
+            (_, Some(asked)) if asked.offered == last => Some((&mut asked.granted, &mut asked.heard)),
             _ => None,
         };
         if let Some((granted, heard)) = on_offer
@@ -74,7 +74,7 @@ impl Replica {
         }
         let Some(term) = term else { return };
         let last = LogId { term, index };
-        peer.asked = Some(Asked { offered: last, granted: false, heard: now, wanted: now });
+        peer.asked = Some(Box::new(Asked { offered: last, granted: false, heard: now, wanted: now }));
         ready.send.push(self.message(from, Body::SnapshotOffer { last }));
     }
 

@@ -9,13 +9,14 @@ use crate::ids::{Index, Term};
 
 /// The identities of all entries above `start`, and of `start` itself.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Terms {
     start: LogId,
     last: Index,
+    /// The last of `runs` once more: nearly every question is about it, and they lie elsewhere in memory.
+    newest: Option<(Index, Term)>,
     /// First index of each run, ascending; the first is `start.index + 1`.
     runs: Vec<(Index, Term)>,
-    /// The last of them once more: nearly every question is about it, and `runs` lies elsewhere in memory.
-    newest: Option<(Index, Term)>,
 }
 
 impl Terms {

@@ -10,6 +10,7 @@ const DOUBLINGS_MAX: u32 = 3;
 
 /// The patience of one replica. Seeded: the same seed waits the same spans.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Timeouts {
     now: u64,
     deadline: u64,

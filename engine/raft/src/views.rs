@@ -137,7 +137,7 @@ impl Replica {
             State::Leader(leader) => Some(leader),
             _ => None,
         };
-        leader.into_iter().flat_map(|leader| &leader.peers).map(move |(&id, peer)| PeerView {
+        leader.into_iter().flat_map(|leader| leader.peers.iter()).map(move |(&id, peer)| PeerView {
             id,
             matched: peer.matched,
             next: peer.next,

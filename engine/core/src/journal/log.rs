@@ -28,20 +28,22 @@ struct Gap {
     term: Option<Term>,
 }
 
+/// What every entry needs comes first: a journal has thousands of them.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Log {
+    pub sound: bool,
+    log_start: LogId,
+    positions: VecDeque<Position>,
+    bytes: u64,
+    /// The term of the last of `terms` once more: they lie elsewhere in memory.
+    newest: Option<Term>,
+    gap: Option<Gap>,
+    /// The first index of each run of entries of one term, ascending; only of entries in `positions`.
+    terms: VecDeque<(Index, Term)>,
     pub replica: ReplicaId,
     pub hard_state: HardState,
     pub membership: Rc<[u8]>,
-    pub sound: bool,
-    log_start: LogId,
-    gap: Option<Gap>,
-    positions: VecDeque<Position>,
-    /// The first index of each run of entries of one term, ascending; only of entries in `positions`.
-    terms: VecDeque<(Index, Term)>,
-    /// The term of the last of them once more: `terms` lies elsewhere in memory.
-    newest: Option<Term>,
-    bytes: u64,
 }
 
 /// Which rule a change would break.
