@@ -284,6 +284,7 @@ fn options() -> Options {
         run_bytes_max: 1 << 20,
         lease: 0,
         waiting_max: 100_000,
+        batching_groups: 16,
         snapshot_entries: 10_000,
         snapshot_log_bytes: 64 << 20,
         limits: Limits::default(),

@@ -80,6 +80,10 @@ const LEASE_TICKS: u64 = ELECTION_TICKS as u64 / 2 - 2;
 /// Requests of one group that may wait for an answer.
 const WAITING_MAX: usize = 65_536;
 
+/// With steps under way in so many groups a core has enough to do while others gather the next one. Fewer groups have several under way
+/// each, or the core would wait for the disk and the network.
+const BATCHING_GROUPS: usize = 16;
+
 /// Bytes of entries in one run for the store.
 const RUN_BYTES_MAX: usize = 1 << 20;
 
@@ -414,6 +418,7 @@ fn shard_options(facts: &NodeFacts, core: u16, groups: usize) -> shard::Options 
         run_bytes_max: RUN_BYTES_MAX,
         lease: if raft.leases { LEASE_TICKS * facts.tick.as_micros() as u64 } else { 0 },
         waiting_max: WAITING_MAX,
+        batching_groups: BATCHING_GROUPS,
         snapshot_entries: raft.snapshot_entries,
         snapshot_log_bytes: raft.snapshot_log_bytes,
         limits: engine_core::command::Limits {

@@ -121,6 +121,7 @@ impl Plan {
             run_bytes_max: *random.pick(&[512, 4 << 10, 256 << 10]),
             lease: 0,
             waiting_max: *random.pick(&[4, 64, 1024]),
+            batching_groups: *random.pick(&[1, 2, 3, 16]),
             snapshot_entries: random.between(10, 80),
             snapshot_log_bytes: random.between(4, 64) << 10,
             limits: Limits::default(),

@@ -17,6 +17,7 @@ use raft::progress::{PeerState, PeerView};
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// Fewer committed entries than these are kept from a store that nobody waits for, but not for long.
 const RUN_ENTRIES: u64 = 2048;
@@ -56,48 +57,52 @@ pub struct GroupStart {
     pub new: bool,
 }
 
+/// What every entry needs comes first: a core has thousands of them, and each line of memory that it need not look at counts.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Group {
     pub(super) id: GroupId,
-    pub(super) replica: Replica,
     pub(super) serving: Serving,
-    pub(super) preferred: ReplicaId,
-    /// Who the map wants as voters, in order.
-    pub(super) wanted: Vec<ReplicaId>,
-    /// What is wanted since it was last looked at.
-    pub(super) gathered: Gathered,
     /// It is among those that will be looked at when the turn ends.
     pub(super) touched: bool,
+    /// It counts as one with writes under way.
+    pub(super) writes: bool,
+    /// Whether it is among those that count ticks.
+    pub(super) counts_ticks: bool,
+    /// What is committed is handed over however little it is.
+    apply_due: bool,
+    /// The store is about to switch to a snapshot: nothing more is handed to it.
+    pub(super) installing: bool,
+    /// The ticks that something has been kept back.
+    kept_ticks: u32,
+    /// What is wanted since it was last looked at.
+    pub(super) gathered: Gathered,
+    /// The tick at which it fell asleep, if it sleeps.
+    slept_at: Option<u64>,
+    /// Bytes of the entries that came since the store was last fed.
+    kept_back_bytes: usize,
+    /// Bytes of entries in the log, about: those from before the start are not known.
+    pub(super) log_bytes: u64,
     pub(super) waiting: Waiting,
     /// The highest index handed to the store.
     pub(super) handed: Index,
     pub(super) applied: LogId,
     /// A read of old entries for the own store is under way, from this one on.
     replaying: Option<Index>,
-    /// What is committed is handed over however little it is.
-    apply_due: bool,
-    /// The ticks that something has been kept back.
-    kept_ticks: u32,
-    /// What the store holds durably.
-    pub(super) store_durable: LogId,
-    /// Bytes of the entries that came since the store was last fed.
-    kept_back_bytes: usize,
     /// What the store was handed and has not applied.
     unapplied_bytes: usize,
-    /// Bytes of entries in the log, about: those from before the start are not known.
-    pub(super) log_bytes: u64,
-    pub(super) sync_asked_at: Index,
-    /// The store is about to switch to a snapshot: nothing more is handed to it.
-    pub(super) installing: bool,
-    pub(super) snapshots_installed: u64,
+    pub(super) replica: Replica,
     /// Snapshots on their way to peers.
     pub(super) sending: BTreeMap<ReplicaId, Sending>,
     /// Peers that have got one, and lack much of what came since.
     pub(super) catching_up: BTreeSet<ReplicaId>,
-    /// Whether it is among those that count ticks.
-    pub(super) counts_ticks: bool,
-    /// The tick at which it fell asleep, if it sleeps.
-    slept_at: Option<u64>,
+    /// What the store holds durably.
+    pub(super) store_durable: LogId,
+    pub(super) sync_asked_at: Index,
+    pub(super) snapshots_installed: u64,
+    pub(super) preferred: ReplicaId,
+    /// Who the map wants as voters, in order.
+    pub(super) wanted: Vec<ReplicaId>,
 }
 
 impl Group {
@@ -133,6 +138,7 @@ impl Group {
             wanted: Vec::new(),
             gathered: Gathered::default(),
             touched: false,
+            writes: false,
             waiting: Waiting::default(),
             handed: applied_index,
             applied,
@@ -287,8 +293,8 @@ impl Group {
         }
     }
 
-    pub(super) fn write(&mut self, write: Write, command: &[u8]) -> Result<(), Refused> {
-        let id = self.replica.propose(command.into(), self.gathered.get()).map_err(|error| match error {
+    pub(super) fn write(&mut self, write: Write, command: Rc<[u8]>) -> Result<(), Refused> {
+        let id = self.replica.propose(command, self.gathered.get()).map_err(|error| match error {
             ProposeError::NotLeader { leader } => Refused::NotLeader(leader),
             ProposeError::Transferring => Refused::NotLeader(None),
             ProposeError::Busy { .. } => Refused::Busy,

@@ -9,6 +9,7 @@
 //!
 //! Lives on one core. Knows no socket, file, clock or thread; the same code runs in the simulation.
 
+mod batch;
 mod cutting;
 mod early;
 pub mod effects;
@@ -86,6 +87,8 @@ pub struct Options {
     pub lease: u64,
     /// Requests of one group that wait for an answer; above it they are refused as busy.
     pub waiting_max: usize,
+    /// With writes under way in so many groups, further ones of a group wait for those under way: see `batch`. At least 1.
+    pub batching_groups: usize,
     /// A log longer than this many applied entries is compacted.
     pub snapshot_entries: u64,
     /// A log longer than this many bytes is compacted.
@@ -109,6 +112,8 @@ pub struct Shard {
     hasty: BTreeSet<(u16, u16)>,
     /// Groups touched in this turn.
     touched: Touched,
+    /// How many groups have writes under way.
+    writing: usize,
     /// What waits for the disk, in the order of its persist numbers.
     held: VecDeque<Held>,
     persist_number: u64,
@@ -173,6 +178,7 @@ impl Shard {
             groups,
             hasty: BTreeSet::new(),
             touched: Touched::default(),
+            writing: 0,
             persist_number: RECOVERED,
             recovered: false,
             next_token: 0,
@@ -258,6 +264,7 @@ impl Shard {
                 self.disk_full = full;
                 self.reserve = Reserve::new(self.options.full_disk_bytes_max);
                 if full {
+                    self.groups.iter_mut().for_each(|(_, group)| group.refuse_next(&Refused::DiskFull, effects));
                     self.give_up_slot();
                     self.hand_over();
                 }
@@ -279,6 +286,7 @@ impl Shard {
         let touched = self.touched.take();
         for &id in &touched {
             let group = self.groups.get_mut(&id).expect("a touched group exists");
+            group.propose_next_if_due(effects);
             let mut gathered = group.collect(now);
             let ready = &mut *gathered;
             let promises = !ready.send_after_persist.is_empty();
@@ -335,6 +343,7 @@ impl Shard {
             effects.fetch.extend(ready.fetch.drain(..).map(|fetch| (id, fetch)));
             group.send_snapshots(ready, effects);
             group.settle(ready, effects);
+            Shard::note_writes(&mut self.writing, group);
             let room = self.options.apply_bytes_max.saturating_sub(self.apply_bytes);
             if self.recovered && room > 0 {
                 self.apply_bytes += group.hand_to_store(room, &self.options, effects);

@@ -15,12 +15,12 @@ const MAP_GROUP: GroupId = GroupId(0);
 impl Shard {
     /// Validates a command and proposes it: what is in the log has been checked by the leader that put it there.
     pub(super) fn write(&mut self, ticket: Ticket, group: GroupId, bytes: &[u8], effects: &mut Effects) {
-        if let Err(why) = self.try_write(ticket, group, bytes) {
+        if let Err(why) = self.try_write(ticket, group, bytes, effects) {
             effects.answers.push((ticket, Answer::Refused(why)));
         }
     }
 
-    fn try_write(&mut self, ticket: Ticket, id: GroupId, bytes: &[u8]) -> Result<(), Refused> {
+    fn try_write(&mut self, ticket: Ticket, id: GroupId, bytes: &[u8], effects: &mut Effects) -> Result<(), Refused> {
         let command = command::check(bytes, &self.options.limits).map_err(refused)?;
         if command::is_internal(command) || id == MAP_GROUP {
             return Err(Refused::BadCommand("this command is the servers' own".into()));
@@ -38,7 +38,13 @@ impl Shard {
         if self.is_crowded(id) {
             return Err(Refused::Busy);
         }
-        self.stir(id).ok_or(Refused::UnknownGroup)?.write(write, bytes)
+        if self.puts_off(id, write, bytes) {
+            return Ok(());
+        }
+        let group = self.stir(id).ok_or(Refused::UnknownGroup)?;
+        // In the order in which they came: a session's writes have one.
+        group.propose_next(effects);
+        group.write(write, bytes.into())
     }
 
     /// Whether as many requests of the group wait as may.

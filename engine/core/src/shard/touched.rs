@@ -26,6 +26,11 @@ impl Gathered {
         self.0.as_ref().is_none_or(|ready| ready.is_empty())
     }
 
+    /// Whether the log has grown in this turn.
+    pub(super) fn has_entries(&self) -> bool {
+        self.0.as_ref().is_some_and(|ready| !ready.entries.is_empty())
+    }
+
     pub(super) fn take(&mut self) -> Box<Ready> {
         self.0.take().unwrap_or_default()
     }

@@ -3,7 +3,8 @@
 //! A write leaves a ticket here with the index of its entry. When that is committed it gets its answer, if there is but one
 //! that the store can give ([`Early`]); else when it is applied. A read waits twice: for a quorum to
 //! confirm its round, then for the store to reach the index it was given. If leadership is lost first, writes are
-//! answered "outcome unknown", as they may still happen, and reads "not leader".
+//! answered "outcome unknown", as they may still happen, and reads "not leader". Writes that are not proposed yet (`batch`) are in no log:
+//! of them it is known that they do not happen.
 
 use super::early::{Early, Named};
 use super::effects::{Answer, Effects, Refused, StoreRead};
@@ -13,17 +14,26 @@ use crate::state_machine::AppliedRun;
 use raft::entry::LogId;
 use raft::ids::{GroupId, Index, Term};
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
-/// The requests of one group. Bounded by `waiting_max` of the shard's options, as each holds a query's bytes.
+/// The requests of one group. Bounded by `waiting_max` of the shard's options, as each may hold the bytes of a query or a command.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Waiting {
+    /// How many reads wait, of either kind.
+    reads: u32,
+    /// How many writes are in `next`.
+    next_count: u32,
     /// Not committed. With the term they were proposed in: an index alone may come to hold somebody else's entry.
     proposed: VecDeque<(LogId, Write)>,
     /// Committed, and only the store can say what became of them.
     unapplied: VecDeque<(LogId, Write)>,
+    early: Early,
+    next_bytes: usize,
     unconfirmed: BTreeMap<u64, (Ticket, Query)>,
     confirmed: VecDeque<(Index, Ticket, Query)>,
-    early: Early,
+    /// Not proposed, see `batch`: with their commands, in the order in which they came.
+    next: Vec<(Write, Rc<[u8]>)>,
 }
 
 /// A write that waits.
@@ -40,7 +50,7 @@ pub struct Write {
 impl Waiting {
     /// How many requests wait.
     pub fn len(&self) -> usize {
-        self.proposed.len() + self.unapplied.len() + self.unconfirmed.len() + self.confirmed.len()
+        self.reads as usize + self.next_count as usize + self.proposed.len() + self.unapplied.len()
     }
 
     /// Gives back the memory of requests that wait no more.
@@ -48,6 +58,35 @@ impl Waiting {
         self.proposed.shrink_to_fit();
         self.unapplied.shrink_to_fit();
         self.confirmed.shrink_to_fit();
+        self.next.shrink_to_fit();
+    }
+
+    /// The newest write that is proposed and was not committed when a turn last ended.
+    pub fn last_proposed(&self) -> Option<LogId> {
+        self.proposed.back().map(|(id, _)| *id)
+    }
+
+    /// Whether any write waits to be proposed.
+    pub fn has_next(&self) -> bool {
+        self.next_count > 0
+    }
+
+    /// Bytes of the commands of those, and how many there are.
+    pub fn next_size(&self) -> (usize, usize) {
+        (self.next_bytes, self.next_count as usize)
+    }
+
+    /// A write will be proposed with those that come after it.
+    pub fn put_off(&mut self, write: Write, command: Rc<[u8]>) {
+        self.next_count += 1;
+        self.next_bytes += command.len();
+        self.next.push((write, command));
+    }
+
+    /// What is to be proposed now.
+    pub fn take_next(&mut self) -> Vec<(Write, Rc<[u8]>)> {
+        (self.next_count, self.next_bytes) = (0, 0);
+        std::mem::take(&mut self.next)
     }
 
     /// Whether any write waits for what the store says of it.
@@ -57,7 +96,7 @@ impl Waiting {
 
     /// Whether any request waits, or will wait, for the store.
     pub fn wants_store(&self) -> bool {
-        !self.unapplied.is_empty() || !self.unconfirmed.is_empty() || !self.confirmed.is_empty()
+        !self.unapplied.is_empty() || self.reads > 0
     }
 
     /// A write was proposed as the entry `id`.
@@ -80,6 +119,7 @@ impl Waiting {
 
     /// A read was given to the group under `token`.
     pub fn read(&mut self, token: u64, ticket: Ticket, query: Query) {
+        self.reads += 1;
         self.unconfirmed.insert(token, (ticket, query));
     }
 
@@ -87,6 +127,7 @@ impl Waiting {
     pub fn confirmed(&mut self, group: GroupId, token: u64, index: Index, applied: Index, effects: &mut Effects) {
         let Some((ticket, query)) = self.unconfirmed.remove(&token) else { return };
         if index <= applied {
+            self.reads -= 1;
             effects.reads.push(StoreRead { ticket, group, query });
         } else {
             self.confirmed.push_back((index, ticket, query));
@@ -96,6 +137,7 @@ impl Waiting {
     /// The round of `token` can no longer be confirmed here.
     pub fn read_failed(&mut self, token: u64, why: Refused, effects: &mut Effects) {
         if let Some((ticket, _)) = self.unconfirmed.remove(&token) {
+            self.reads -= 1;
             effects.answers.push((ticket, Answer::Refused(why)));
         }
     }
@@ -121,9 +163,13 @@ impl Waiting {
     }
 
     fn reached(&mut self, group: GroupId, applied: Index, effects: &mut Effects) {
+        if self.reads == 0 {
+            return;
+        }
         let mut later = VecDeque::new();
         for (index, ticket, query) in self.confirmed.drain(..) {
             if index <= applied {
+                self.reads -= 1;
                 effects.reads.push(StoreRead { ticket, group, query });
             } else {
                 later.push_back((index, ticket, query));
@@ -134,6 +180,7 @@ impl Waiting {
 
     /// Leadership is lost: what waits for the store here may wait for a disk that stands still, and whoever leads now can answer it.
     pub fn fail_reads(&mut self, why: &Refused, effects: &mut Effects) {
+        self.reads -= self.confirmed.len() as u32;
         let refused = self.confirmed.drain(..).map(|(_, ticket, _)| (ticket, Answer::Refused(why.clone())));
         effects.answers.extend(refused);
     }
@@ -151,8 +198,13 @@ impl Waiting {
 }
 
 fn pop_if(writes: &mut VecDeque<(LogId, Write)>, wanted: impl FnOnce(LogId) -> bool) -> Option<(LogId, Write)> {
-    match writes.front() {
-        Some((id, _)) if wanted(*id) => writes.pop_front(),
-        _ => None,
+    if !writes.front().is_some_and(|(id, _)| wanted(*id)) {
+        return None;
     }
+    let write = writes.pop_front();
+    if writes.is_empty() {
+        // The next one lies where this one lay, and not further on in memory that was not looked at for long.
+        writes.clear();
+    }
+    write
 }

@@ -48,6 +48,7 @@ impl Shard {
             group.set_may_sleep(may_sleep);
             self.touched.lend(group);
             group.tick(self.ticks, ask);
+            group.propose_next(effects);
             self.called_off.extend(group.call_off(&self.options).into_iter().map(|peer| (id, peer)));
             if balance {
                 group.return_to_preferred(&self.links);

@@ -54,6 +54,11 @@ pub fn serving(entries: u64, serving: Serving) -> (Shard, [ReplicaId; 2]) {
 
 /// The same with leases of so many microseconds.
 pub fn leasing(entries: u64, serving: Serving, lease: u64) -> (Shard, [ReplicaId; 2]) {
+    changed(entries, serving, |options| options.lease = lease)
+}
+
+/// The same with other settings.
+pub fn changed(entries: u64, serving: Serving, change: impl FnOnce(&mut Options)) -> (Shard, [ReplicaId; 2]) {
     let blueprint = Blueprint {
         nodes: (0..3).map(|node| (format!("n{node}"), format!("h{node}:1"))).collect(),
         groups: 1,
@@ -78,7 +83,7 @@ pub fn leasing(entries: u64, serving: Serving, lease: u64) -> (Shard, [ReplicaId
     };
     let start =
         GroupStart { group: GROUP, replica: replicas[0], restored, serving, preferred: replicas[0], new: entries == 0 };
-    let options = Options {
+    let mut options = Options {
         node: 0,
         start: 1,
         seed: 1,
@@ -93,11 +98,13 @@ pub fn leasing(entries: u64, serving: Serving, lease: u64) -> (Shard, [ReplicaId
         full_disk_bytes_max: 1 << 20,
         apply_bytes_max: APPLY_BYTES_MAX,
         run_bytes_max: 1 << 20,
-        lease,
+        lease: 0,
         waiting_max: WAITING_MAX,
+        batching_groups: 16,
         snapshot_entries: 1000,
         snapshot_log_bytes: 1 << 20,
         limits: Limits::default(),
     };
+    change(&mut options);
     (Shard::new(options, &map, vec![start]), [replicas[1], replicas[2]])
 }

@@ -332,6 +332,7 @@ impl Node {
             run_bytes_max: 1 << 20,
             lease: 0,
             waiting_max: 100,
+            batching_groups: 16,
             snapshot_entries: SNAPSHOT_ENTRIES,
             snapshot_log_bytes: 1 << 20,
             limits: Limits::default(),
