@@ -38,7 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["shard", "command", "exchange", "group_map", "placement", "sessions", "state_machine", "snapshot"],
     ),
     // Of placement, the store knows the number of the group that holds the map.
-    ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot", "placement"]),
+    ("engine/src/store", &["store", "state_machine", "sessions", "command", "snapshot", "placement", "group_map"]),
 ];
 
 /// Files of `engine/` that share memory between threads, and why they must.

@@ -60,7 +60,7 @@ pub struct Session {
     runs: Runs,
 }
 
-// As much as a line of memory: see `runs`.
+// Thousands of them are used in turns: see `runs`.
 const _: () = assert!(size_of::<Session>() <= 64);
 
 impl Session {

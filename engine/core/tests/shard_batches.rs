@@ -93,14 +93,15 @@ fn what_comes_while_a_step_is_under_way_is_the_next_one() {
     assert_eq!(proposed(&mut effects), Vec::<Vec<Vec<u8>>>::new(), "the second of them is not committed");
     acknowledge(&mut shard, &mut effects, others, 3);
     assert_eq!(proposed(&mut effects), [commands(3..6)]);
-    // The turn that commits it begins the next step, and what else comes in this turn goes with it.
-    let reply = AppendReply::Accepted { matched: Index(6) };
+    // The turn that commits it begins the next step, with what has waited, and what else comes in this turn goes with it.
     synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::AppendReply(reply));
     write(&mut shard, &mut effects, 6);
+    let reply = AppendReply::Accepted { matched: Index(6) };
+    tell(&mut shard, &mut effects, others[0], Term(1), Body::AppendReply(reply));
     write(&mut shard, &mut effects, 7);
+    write(&mut shard, &mut effects, 8);
     synced(&mut shard, &mut effects);
-    assert_eq!(proposed(&mut effects), [commands([6, 7])]);
+    assert_eq!(proposed(&mut effects), [commands(6..9)]);
     assert_eq!(effects.answers, [], "nothing of it is applied");
 }
 

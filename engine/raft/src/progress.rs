@@ -163,7 +163,7 @@ impl Progress {
             }
             Flow::Probe { .. } | Flow::Snapshot { .. } => {
                 self.next = self.matched.next();
-                // Counted between two probes only.
+                // Whoever is sent more than probes denies nothing, so none is counted before the next probe.
                 self.denials = Denials::default();
                 let unproved = matches!(self.flow, Flow::Probe { bare: true, .. });
                 self.flow = Flow::Replicate(Inflight { moved: now, unproved, ..Inflight::default() });

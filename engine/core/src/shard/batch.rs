@@ -1,12 +1,13 @@
 //! Which writes wait until others of their group are committed, so that a group with much to do does it in few steps.
 //!
 //! An entry of its own costs a group about as much as twenty in one step: a look at all its memory, two messages and their
-//! answers, a write and a run for the store. Few groups get many entries in each turn anyway, and more than one step under way
-//! hides what the disk and the network take. But a core with many groups that write has others to go on with, so there a group has one step
-//! under way, and what comes meanwhile is the next one: proposed when the former is committed, with the next tick at the
-//! latest. A write that is alone in its group never waits.
+//! answers, a write and a run for the store. Where few groups write, each gets many entries in every turn anyway, and more than one step under
+//! way hides what the disk and the network take. But a core with many groups that write has others to go on with, so there a group has one
+//! step under way, and what comes meanwhile is the next one: proposed when the former is committed, or when it is as large as one message may be,
+//! or with the next tick. A write that is alone in its group never waits.
 //!
-//! What waits is in no log: it is refused, and not of unknown outcome, when leadership goes.
+//! What waits is in no log: it is refused, and not of unknown outcome, when leadership goes, at once or with the next tick, and when the disk is
+//! full. Only a core that stops before leaves it without an answer.
 
 use super::Shard;
 use super::effects::{Answer, Effects, Refused};

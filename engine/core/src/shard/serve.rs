@@ -13,7 +13,7 @@ use raft::ids::GroupId;
 const MAP_GROUP: GroupId = GroupId(0);
 
 impl Shard {
-    /// Validates a command and proposes it: what is in the log has been checked by the leader that put it there.
+    /// Validates a command and proposes it, or lets it wait for others (`batch`): what is in the log has been checked by the leader that put it there.
     pub(super) fn write(&mut self, ticket: Ticket, group: GroupId, bytes: &[u8], effects: &mut Effects) {
         if let Err(why) = self.try_write(ticket, group, bytes, effects) {
             effects.answers.push((ticket, Answer::Refused(why)));
@@ -42,7 +42,7 @@ impl Shard {
             return Ok(());
         }
         let group = self.stir(id).ok_or(Refused::UnknownGroup)?;
-        // In the order in which they came: a session's writes have one.
+        // In the order in which they came: a session whose writes overtake each other takes more memory.
         group.propose_next(effects);
         group.write(write, bytes.into())
     }
