@@ -5,8 +5,8 @@
 mod lone;
 
 use engine_core::command::{self, ClientId, Command, Operation, SessionRef};
-use engine_core::shard::{Answer, Effects, Event, RECOVERED, Refused, Serving, Shard, Ticket};
-use lone::{GROUP, changed, synced, tell};
+use engine_core::shard::{Answer, Effects, Event, Refused, Serving, Shard, Ticket};
+use lone::{GROUP, changed, elect, synced, tell};
 use raft::entry::EntryKind;
 use raft::ids::{Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body};
@@ -42,11 +42,7 @@ fn leader_batching(batching_groups: usize, append_bytes_max: usize) -> (Shard, E
         options.append_bytes_max = append_bytes_max;
     });
     let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    shard.finish(&mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, others[0]);
     synced(&mut shard, &mut effects);
     acknowledge(&mut shard, &mut effects, others, 1);
     proposed(&mut effects);

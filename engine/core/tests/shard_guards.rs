@@ -9,7 +9,7 @@ use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Pressure, Query, RECOVERED, Refused, Serving, Shard, Ticket};
 use engine_core::snapshot::{End, Header};
 use engine_core::state_machine::AppliedRun;
-use lone::{APPLY_BYTES_MAX, GROUP, WAITING_MAX, serving, shard, snapshot, synced, tell};
+use lone::{APPLY_BYTES_MAX, GROUP, WAITING_MAX, elect, serving, shard, snapshot, synced, tell};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body};
@@ -58,11 +58,7 @@ fn the_log_is_cut_only_as_far_as_the_store_holds_it_durably() {
 fn a_write_of_a_term_that_was_lost_and_won_again_in_one_turn_is_unknown() {
     let (mut shard, others) = shard(0);
     let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    shard.finish(&mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, others[0]);
     let session = SessionRef { group: GROUP, opened: Index(0) };
     let open = Command { client: ClientId(1), sequence: 0, acknowledged: 0, session, operation: Operation::Open };
     shard.handle(Event::Write { ticket: TICKET, group: GROUP, command: &command::encode(&open) }, &mut effects);
@@ -205,10 +201,7 @@ fn a_snapshot_that_contradicts_what_is_committed_here_is_not_let_in() {
 fn a_group_with_as_many_requests_as_it_may_have_is_busy_for_reads_too() {
     let (mut shard, others) = shard(0);
     let mut effects = Effects::default();
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, others[0]);
     let key = b"k".to_vec();
     for request in 0..=WAITING_MAX as u64 {
         let ticket = Ticket { request, ..TICKET };
@@ -278,11 +271,7 @@ fn nothing_is_handed_to_a_store_that_switches_to_a_snapshot() {
 fn the_log_is_held_for_whom_a_snapshot_is_on_its_way_to() {
     let (mut shard, [one, other]) = shard(0);
     let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    shard.finish(&mut effects);
-    tell(&mut shard, &mut effects, one, Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, one, Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, one);
     let session = SessionRef { group: GROUP, opened: Index(0) };
     for client in 1..=30 {
         let client = ClientId(client);

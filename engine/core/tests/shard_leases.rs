@@ -6,7 +6,7 @@ mod lone;
 
 use engine_core::exchange::{Answer, Word};
 use engine_core::shard::{Effects, Event, Query, Serving, Shard, Ticket};
-use lone::{GROUP, leasing, synced, tell};
+use lone::{GROUP, elect, leasing, synced, tell};
 use raft::ids::{Index, Term};
 use raft::message::{AppendReply, Body};
 
@@ -17,10 +17,7 @@ const LEASE: u64 = 100;
 fn leader() -> (Shard, Effects) {
     let (mut shard, [other, _]) = leasing(0, Serving::Whole, LEASE);
     let mut effects = Effects::default();
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, other, Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, other, Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, other);
     synced(&mut shard, &mut effects);
     tell(&mut shard, &mut effects, other, Term(1), Body::AppendReply(AppendReply::Accepted { matched: Index(1) }));
     synced(&mut shard, &mut effects);

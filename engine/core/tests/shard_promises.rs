@@ -8,7 +8,7 @@ use engine_core::shard::effects::SnapshotStep;
 use engine_core::shard::{Answer, Effects, Event, Query, RECOVERED, Refused, Shard, Ticket};
 use engine_core::snapshot::End;
 use engine_core::state_machine::{AppliedRun, ApplyRun};
-use lone::{GROUP, shard, snapshot, synced, tell};
+use lone::{GROUP, elect, shard, snapshot, synced, tell};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, Term};
 use raft::message::{AppendReply, Body, Message};
@@ -145,11 +145,7 @@ fn a_grant_that_came_while_its_group_installed_a_snapshot_takes_no_slot() {
 fn a_blind_write_is_answered_when_it_is_committed_once_the_store_has_vouched_for_its_session() {
     let (mut shard, others) = shard(0);
     let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    shard.finish(&mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, others[0]);
     let session = |opened| SessionRef { group: GROUP, opened: Index(opened) };
     let put = |key, return_old| Operation::Put { key, value: vec![1], return_old };
     let write = |shard: &mut Shard, effects: &mut Effects, request, opened, operation| {
@@ -201,11 +197,7 @@ fn a_blind_write_is_answered_when_it_is_committed_once_the_store_has_vouched_for
 fn a_read_sends_what_was_kept_back_to_the_store_at_once() {
     let (mut shard, others) = shard(0);
     let mut effects = Effects::default();
-    shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    shard.finish(&mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::PreVoteReply { granted: true });
-    synced(&mut shard, &mut effects);
-    tell(&mut shard, &mut effects, others[0], Term(1), Body::VoteReply { granted: true });
+    elect(&mut shard, &mut effects, others[0]);
     synced(&mut shard, &mut effects);
     tell(&mut shard, &mut effects, others[0], Term(1), Body::AppendReply(AppendReply::Accepted { matched: Index(1) }));
     shard.finish(&mut effects);

@@ -3,7 +3,7 @@
 use engine_core::command::Limits;
 use engine_core::placement::founding::Blueprint;
 use engine_core::placement::map::ClusterMap;
-use engine_core::shard::{Effects, Event, GroupStart, Options, Serving, Shard};
+use engine_core::shard::{Effects, Event, GroupStart, Options, RECOVERED, Serving, Shard};
 use engine_core::snapshot::Header;
 use raft::Membership;
 use raft::entry::{Entry, EntryKind, HardState, LogId};
@@ -27,6 +27,15 @@ pub fn synced(shard: &mut Shard, effects: &mut Effects) {
     let through = effects.persist_number;
     shard.handle(Event::Persisted { through }, effects);
     shard.finish(effects);
+}
+
+/// What recovery wrote is durable, and with the vote of `voter` the own replica leads in term 1. Its turn is not over.
+pub fn elect(shard: &mut Shard, effects: &mut Effects, voter: ReplicaId) {
+    shard.handle(Event::Persisted { through: RECOVERED }, effects);
+    shard.finish(effects);
+    tell(shard, effects, voter, Term(1), Body::PreVoteReply { granted: true });
+    synced(shard, effects);
+    tell(shard, effects, voter, Term(1), Body::VoteReply { granted: true });
 }
 
 /// Another replica of the group says something.
