@@ -4,9 +4,7 @@ mod fake_node;
 
 use engine_core::command::{BatchOperation, Operation};
 use fake_node::{Line, State};
-use net::client::{
-    Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Target, Together,
-};
+use net::client::{Answer, CasResult, Client, ClientError, ClientOptions, Pipeline, Request, ScanOptions, Target};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
@@ -101,50 +99,46 @@ fn every_command_works_over_a_socket() {
 }
 
 #[test]
-fn clients_that_wait_together_lose_nothing_over_connections_that_break() {
-    wait_together(Some(7), 10);
+fn a_client_of_several_connections_loses_nothing_when_they_break() {
+    several_connections(Some(7), 10);
 }
 
 #[test]
-fn clients_that_wait_together_send_more_than_the_system_takes_at_once() {
-    wait_together(None, 3 << 20);
+fn a_client_of_several_connections_sends_more_than_the_system_takes_at_once() {
+    several_connections(None, 3 << 20);
 }
 
-/// Five clients write 500 keys each; three values of each, which are under way together, have `large` bytes.
-fn wait_together(drop_every: Option<u64>, large: usize) {
-    const CLIENTS: usize = 5;
-    const EACH: u32 = 500;
+/// A client of five connections to a node of four groups writes 2,500 keys; 15 values, which are under way together, have
+/// `large` bytes.
+fn several_connections(drop_every: Option<u64>, large: usize) {
+    const CONNECTIONS: u16 = 5;
+    const TOTAL: u32 = 2_500;
     let (address, thread) = node(drop_every);
-    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| client(&address)).collect();
-    // This one has connections already.
-    assert_eq!(clients[0].get(b"none"), Ok(None));
-    let mut together = Together::new().unwrap();
-    clients.iter_mut().for_each(|client| together.add(client).unwrap());
-    let (mut started, mut done) = ([0; CLIENTS], [0; CLIENTS]);
-    while done != [EACH; CLIENTS] {
-        for (number, client) in clients.iter_mut().enumerate() {
-            while started[number] < EACH && client.in_flight() < 3 {
-                let key = [number as u8, (started[number] >> 8) as u8, started[number] as u8].to_vec();
-                let value = vec![number as u8; if (100..103).contains(&started[number]) { large } else { 10 }];
-                client.submit(Request::Write(Operation::Put { key, value, return_old: false }));
-                started[number] += 1;
-            }
+    let options = ClientOptions { connections: CONNECTIONS, ..ClientOptions::default() };
+    let mut client = Client::connect(std::slice::from_ref(&address), options).unwrap();
+    let mut pipeline = Pipeline::new(&mut client, 15);
+    let (mut started, mut done) = (0, 0);
+    while done < TOTAL {
+        while started < TOTAL && pipeline.has_room() {
+            let value = vec![started as u8; if (500..515).contains(&started) { large } else { 10 }];
+            let put = Operation::Put { key: started.to_be_bytes().to_vec(), value, return_old: false };
+            pipeline.submit(Request::Write(put));
+            started += 1;
         }
-        together.poll(clients.iter_mut(), Duration::from_secs(10));
-        for (number, client) in clients.iter_mut().enumerate() {
-            for completion in client.completed() {
-                assert_eq!(completion.result, Ok(Answer::Done));
-                done[number] += 1;
-            }
+        for completion in pipeline.wait() {
+            assert_eq!(completion.result, Ok(Answer::Done));
+            done += 1;
         }
     }
-    // Each can still be used alone.
-    for (number, client) in clients.iter_mut().enumerate() {
-        assert_eq!(client.get(&[number as u8, 0, 7]), Ok(Some(vec![number as u8; 10])));
+    for number in (0..TOTAL).step_by(100).filter(|number| *number != 500) {
+        assert_eq!(client.get(&number.to_be_bytes()), Ok(Some(vec![number as u8; 10])));
     }
-    clients[1].stop("n1", true).unwrap();
-    drop(clients);
-    assert!(thread.join().unwrap().stopped);
+    client.stop("n1", true).unwrap();
+    drop(client);
+    let state = thread.join().unwrap();
+    assert_eq!(state.writes, u64::from(TOTAL), "every write is executed exactly once");
+    let greeted = state.greeted;
+    assert!(if drop_every.is_some() { greeted > 5 } else { greeted == 5 }, "{greeted} connections");
 }
 
 #[test]
@@ -246,7 +240,7 @@ fn completions_of_others_are_kept_while_one_request_is_waited_for() {
     assert_eq!(client.get(b"key"), Ok(None));
     client.stop(&address, true).unwrap();
     assert_eq!(client.in_flight(), 4);
-    let kept: Vec<_> = client.completed().into_iter().map(|completion| completion.id).collect();
+    let kept: Vec<_> = client.poll(Duration::ZERO).into_iter().map(|completion| completion.id).collect();
     assert_eq!(kept, [wrong, ids[0], ids[1], ids[2]]);
     drop(client);
     thread.join().unwrap();

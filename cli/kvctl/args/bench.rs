@@ -31,13 +31,13 @@ pub struct BenchLoad {
     /// Bytes of a value
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=67_108_864))]
     pub value_size: u32,
-    /// Library clients to write with; each holds one connection to a core
+    /// Connections, those to all nodes together; at least one to each core of a node
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub connections: u32,
-    /// Threads that the library clients are spread over [default: one for each CPU]
+    /// Threads that share them, each a client of the cluster with its own sessions [default: one for each CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub threads: Option<u32>,
-    /// Requests that each of them keeps under way; fewer if they hold more than 256 MiB
+    /// Requests under way for each connection; fewer if they hold more than 256 MiB
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub depth: u32,
 }
@@ -86,10 +86,10 @@ pub struct BenchWork {
     /// Clients, each waiting for its own answers [default: 16; 256 in open loop, where they only limit what is under way]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub clients: Option<u32>,
-    /// Library clients that the clients are spread over; each holds one connection to a core
+    /// Connections that the clients are spread over, those to all nodes together; at least one to each core of a node
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub connections: u32,
-    /// Threads that the library clients are spread over [default: one for each CPU]
+    /// Threads that share them, each a client of the cluster with its own sessions [default: one for each CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub threads: Option<u32>,
     /// Requests that each client keeps under way

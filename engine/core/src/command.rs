@@ -46,7 +46,8 @@ pub struct SessionRef {
 pub struct Command {
     /// Who asks.
     pub client: ClientId,
-    /// The client's number for this command, growing from 1, the same in every retry. An Open may use 0.
+    /// The client's number for this command among those of its sessions of one group, growing from 1, the same in every retry.
+    /// Numbers may be left out: a client may count over all groups. An Open may use 0.
     pub sequence: u64,
     /// The client needs no answer any more to any sequence up to this one that it has sent *under this session*.
     /// Sequences sent under its other sessions do not hold this back: a mark per session keeps the

@@ -1,12 +1,11 @@
-//! The blocking client: the core over non-blocking sockets of the standard library and poll(2), on the caller's thread.
+//! The blocking client: the core over non-blocking sockets and epoll(7), on the caller's thread.
 //!
 //! There is no thread of its own: the client lives while one of its methods runs. One request at a time with
-//! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`]; many clients
-//! on one thread with [`Together`](super::together::Together).
+//! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`].
 //! Host names are resolved anew at every connect; every address of a name is tried, the next one at the next attempt if one
 //! says nothing.
 
-use super::connection::{ConnectionId, Effect};
+use super::connection::Effect;
 use super::core::Core;
 use super::error::ClientError;
 use super::options::ClientOptions;
@@ -15,10 +14,8 @@ use super::sockets::Sockets;
 use engine_core::command::{BatchOperation, ClientId, Operation};
 use engine_core::placement::map::ClusterMap;
 use raft::ids::GroupId;
-use rustix::event::PollFlags;
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::io::Read;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -34,9 +31,6 @@ pub struct Client {
     timeout: Duration,
     started: Instant,
     completions: VecDeque<Completion>,
-    /// Something has happened since the last turn began; else nothing is to be done before `due`.
-    stirred: bool,
-    due: Duration,
     /// When the network was looked at last.
     looked_at: Duration,
     /// Requests nobody waits for any more: their completions are dropped.
@@ -45,7 +39,7 @@ pub struct Client {
 
 impl Client {
     /// A client of the cluster that any of `endpoints` (`host:port`) belongs to. Nothing is connected before the first
-    /// request. Fails if there are no endpoints, one is not `host:port`, or the system gives no randomness.
+    /// request. Fails if there are no endpoints, one is not `host:port`, or the system gives no randomness or no descriptor.
     pub fn connect(endpoints: &[String], options: ClientOptions) -> Result<Client, ClientError> {
         if endpoints.is_empty() {
             return Err(ClientError::BadInput { why: "no server is named".to_owned() });
@@ -61,16 +55,15 @@ impl Client {
         seed.copy_from_slice(&random[16..]);
         let seed = options.seed.unwrap_or(u64::from_le_bytes(seed));
         let timeout = options.timeout;
+        let sockets = Sockets::new().map_err(|error| ClientError::Unavailable { why: format!("epoll: {error}") })?;
         let core = Core::new(endpoints, options, ClientId(u128::from_le_bytes(client)), seed);
         Ok(Client {
             core,
-            sockets: Sockets::default(),
+            sockets,
             endpoints: endpoints.to_vec(),
             timeout,
             started: Instant::now(),
             completions: VecDeque::new(),
-            stirred: true,
-            due: Duration::ZERO,
             looked_at: Duration::ZERO,
             abandoned: BTreeSet::new(),
         })
@@ -88,7 +81,6 @@ impl Client {
 
     /// Starts a request. Nothing is sent before [`Client::poll`], so that many leave together.
     pub fn submit(&mut self, request: Request) -> RequestId {
-        self.stirred = true;
         self.core.submit(request, self.timeout, self.started.elapsed())
     }
 
@@ -220,17 +212,11 @@ impl Client {
         &self.endpoints
     }
 
-    /// Completions that are there already, as [`Client::poll`] gives them.
-    pub fn completed(&mut self) -> Vec<Completion> {
-        self.completions.drain(..).collect()
-    }
-
     /// One turn: carries out what the core wants, sends, waits for the network until `until` at most, receives.
     fn turn(&mut self, until: Duration) {
         let wait = self.begin_turn(until);
         self.sockets.wait_and_receive(&mut self.core, wait, self.started);
         self.end_turn();
-        self.stirred = true;
     }
 
     /// What comes before the wait, and how long that may be.
@@ -245,36 +231,13 @@ impl Client {
         self.core.tick(now);
         self.connect_and_close(now);
         self.collect();
-        self.stirred = !self.sockets.send(&mut self.core, now);
-        self.due = self.core.next_wakeup().unwrap_or(Duration::MAX);
+        let all_there = self.sockets.send(&mut self.core, now);
+        let due = self.core.next_wakeup().unwrap_or(Duration::MAX);
         // What is done already is not kept waiting; the network still gets its look.
-        match self.completions.is_empty() && !self.stirred {
-            true => self.due.min(until).saturating_sub(now),
+        match self.completions.is_empty() && all_there {
+            true => due.min(until).saturating_sub(now),
             false => Duration::ZERO,
         }
-    }
-
-    /// Waits with others from now on, as the client `client` of those that share `epoll`.
-    pub(super) fn share(&mut self, epoll: Rc<OwnedFd>, client: u32) -> io::Result<()> {
-        self.stirred = true;
-        self.sockets.share(epoll, client)
-    }
-
-    /// Begins a turn if there is anything to do, and says how long to wait at the most.
-    pub(super) fn before_wait(&mut self, now: Instant) -> Duration {
-        let at = now.saturating_duration_since(self.started);
-        if self.stirred || !self.completions.is_empty() || at >= self.due {
-            return self.begin_turn(Duration::MAX);
-        }
-        self.due - at
-    }
-
-    /// Something has happened to a connection.
-    pub(super) fn heard(&mut self, connection: ConnectionId, happened: PollFlags) {
-        self.stirred = true;
-        let now = self.started.elapsed();
-        self.sockets.receive(&mut self.core, connection, happened, now);
-        self.end_turn();
     }
 
     fn end_turn(&mut self) {

@@ -9,12 +9,6 @@ use crate::request::write_empty;
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// What is to be done about a connection.
-enum Verdict {
-    Ping,
-    GiveUp(&'static str),
-}
-
 impl Core {
     /// The time is `now`. Call it once a turn, after everything else was reported.
     pub fn tick(&mut self, now: Duration) {
@@ -22,7 +16,10 @@ impl Core {
         if self.sweep_at <= self.now {
             self.sweep();
         }
-        self.look_at_connections();
+        // A little early: connections that are busy put off the moment, and nobody is woken for them.
+        if self.look_at <= self.now + self.options.silence_timeout / 8 {
+            self.look_at_connections();
+        }
         while let Some(Reverse((until, ticket))) = self.pausing.peek().copied() {
             if until > self.now {
                 break;
@@ -38,18 +35,7 @@ impl Core {
     /// When [`Core::tick`] has something to do next; `None`: not before something else happens.
     pub fn next_wakeup(&self) -> Option<Duration> {
         let pause = self.pausing.peek().map_or(Duration::MAX, |Reverse((until, _))| *until);
-        let mut next = pause.min(self.sweep_at);
-        let half = self.options.silence_timeout / 2;
-        for connection in self.connections.values() {
-            next = next.min(match connection.stage {
-                Stage::Connecting | Stage::Greeting => connection.ready_by,
-                Stage::Ready if connection.unanswered == 0 => continue,
-                Stage::Ready => match connection.pinged_at {
-                    Some(pinged_at) => (connection.heard_at + self.options.silence_timeout).max(pinged_at + half),
-                    None => connection.heard_at + half,
-                },
-            });
-        }
+        let next = pause.min(self.sweep_at).min(self.look_at);
         if next == Duration::MAX { None } else { Some(next) }
     }
 
@@ -100,39 +86,37 @@ impl Core {
         wanted
     }
 
-    /// Silence counts against a node that was pinged and had its time to answer, not against one nobody listened to.
+    /// Pings silent connections and gives up those that are late, and finds the next moment to do so.
     fn look_at_connections(&mut self) {
-        let (silence, now) = (self.options.silence_timeout, self.now);
-        let half = silence / 2;
-        let verdict = |id: &ConnectionId| {
-            let connection = &self.connections[id];
-            let silent = now.saturating_sub(connection.heard_at);
-            match connection.stage {
-                Stage::Connecting if now >= connection.ready_by => Some(Verdict::GiveUp("no connection in time")),
-                Stage::Greeting if now >= connection.ready_by => Some(Verdict::GiveUp("no reply to the hello in time")),
-                Stage::Ready if connection.unanswered > 0 => match connection.pinged_at {
-                    None if silent >= half => Some(Verdict::Ping),
-                    Some(pinged_at) if silent >= silence && now.saturating_sub(pinged_at) >= half => {
-                        Some(Verdict::GiveUp("it is silent"))
-                    }
-                    _ => None,
-                },
-                _ => None,
-            }
-        };
-        let due: Vec<(ConnectionId, Verdict)> =
-            self.connections.keys().filter_map(|id| Some((*id, verdict(id)?))).collect();
-        for (id, verdict) in due {
-            match verdict {
-                Verdict::GiveUp(why) => self.broken(id, Trouble::Broken(why.to_owned())),
-                Verdict::Ping => {
-                    if let Some(connection) = self.connections.get_mut(&id) {
-                        write_empty(connection.out.buffer(), Kind::Ping, 0, PING_ID);
-                        connection.unanswered += 1;
-                        connection.pinged_at = Some(now);
-                    }
-                }
+        let silence = self.options.silence_timeout;
+        let mut late = Vec::new();
+        self.look_at = Duration::MAX;
+        for (id, connection) in &self.connections {
+            match connection.late_at(silence) {
+                at if at <= self.now => late.push((*id, connection.stage, connection.pinged_at)),
+                at => self.look_at = self.look_at.min(at),
             }
         }
+        for (id, stage, pinged_at) in late {
+            let why = match (stage, pinged_at) {
+                (Stage::Connecting, _) => "no connection in time",
+                (Stage::Greeting, _) => "no reply to the hello in time",
+                (Stage::Ready, Some(_)) => "it is silent",
+                (Stage::Ready, None) => {
+                    self.ping(id);
+                    continue;
+                }
+            };
+            self.broken(id, Trouble::Broken(why.to_owned()));
+        }
+    }
+
+    fn ping(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        write_empty(connection.out.buffer(), Kind::Ping, 0, PING_ID);
+        connection.unanswered += 1;
+        connection.pinged_at = Some(self.now);
+        self.look_at = self.look_at.min(connection.late_at(self.options.silence_timeout));
+        self.has_written(id);
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) host: usize,
     pub(super) core: u16,
     pub(super) stage: Stage,
+    /// The shell is to be told that there is something to send, or has been and has not looked.
+    pub(super) to_be_sent: bool,
     /// The cluster the node says it belongs to; 0: none yet.
     pub(super) cluster: u128,
     /// Until when it must be ready.
@@ -83,6 +85,7 @@ impl Connection {
             host,
             core,
             stage: Stage::Connecting,
+            to_be_sent: false,
             cluster: 0,
             ready_by,
             address_turn,
@@ -107,6 +110,18 @@ impl Connection {
             self.heard_at = now;
         }
         self.cut_short = !self.out.unsent().is_empty();
+    }
+
+    /// When it is late, if nothing happens: not ready in time, or to be pinged, or silent too long. Silence counts against a
+    /// node that was pinged and had its time to answer, not against one nobody listened to.
+    pub(super) fn late_at(&self, silence: Duration) -> Duration {
+        let half = silence / 2;
+        match (self.stage, self.pinged_at) {
+            (Stage::Connecting | Stage::Greeting, _) => self.ready_by,
+            (Stage::Ready, _) if self.unanswered == 0 => Duration::MAX,
+            (Stage::Ready, None) => self.heard_at + half,
+            (Stage::Ready, Some(pinged_at)) => (self.heard_at + silence).max(pinged_at + half),
+        }
     }
 
     /// Whether another request may be written, whatever its size.
@@ -200,7 +215,8 @@ pub(super) struct Host {
     pub(super) address: String,
     /// Its number of shards, as it said itself.
     pub(super) shards: Option<u16>,
-    pub(super) connections: Vec<(u16, ConnectionId)>,
+    /// By core and lane.
+    pub(super) connections: BTreeMap<(u16, u16), ConnectionId>,
     /// Connections in a row that failed to open.
     pub(super) failures: u32,
     /// Whose turn it is of the addresses its name has: the next one's after one that was of no use.
@@ -273,7 +289,7 @@ impl Hosts {
         self.list.push(Host {
             address: address.to_owned(),
             shards: None,
-            connections: Vec::new(),
+            connections: BTreeMap::new(),
             failures: 0,
             address_turn: 0,
             retry_at: Duration::ZERO,

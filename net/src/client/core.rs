@@ -53,6 +53,10 @@ pub struct Core {
     /// Deadlines are looked at together, at the earliest of them: nearly all requests are answered long before.
     pub(super) sweep_at: Duration,
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    /// Those the shell is to be told of, as they have something to send.
+    pub(super) to_be_sent: VecDeque<ConnectionId>,
+    /// Before this moment no connection is late or silent for long.
+    pub(super) look_at: Duration,
     last_connection: u64,
     last_request: u64,
     effects: VecDeque<Effect>,
@@ -90,6 +94,8 @@ impl Core {
             pausing: BinaryHeap::new(),
             sweep_at: Duration::MAX,
             connections: BTreeMap::new(),
+            to_be_sent: VecDeque::new(),
+            look_at: Duration::MAX,
             last_connection: 0,
             last_request: 0,
             effects: VecDeque::new(),
@@ -176,6 +182,15 @@ impl Core {
         self.routing.as_ref().map(|routing| &*routing.map)
     }
 
+    /// The next connection that has something to send and was not named since; a shell that looks at all of them need not ask.
+    pub fn next_to_send(&mut self) -> Option<ConnectionId> {
+        let next = self.to_be_sent.pop_front()?;
+        if let Some(connection) = self.connections.get_mut(&next) {
+            connection.to_be_sent = false;
+        }
+        Some(next)
+    }
+
     /// Bytes the shell should send on `connection`; empty if it is gone. Tell [`Core::sent`].
     pub fn output(&self, connection: ConnectionId) -> &[u8] {
         self.connections.get(&connection).map_or(&[], |connection| connection.out.unsent())
@@ -201,6 +216,15 @@ impl Core {
 
     pub(super) fn effect(&mut self, effect: Effect) {
         self.effects.push_back(effect);
+    }
+
+    /// Something has been put into the buffer of a connection.
+    pub(super) fn has_written(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !std::mem::replace(&mut connection.to_be_sent, true)
+        {
+            self.to_be_sent.push_back(id);
+        }
     }
 
     pub(super) fn next_connection_id(&mut self) -> ConnectionId {

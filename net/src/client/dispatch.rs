@@ -47,7 +47,7 @@ impl Core {
     fn fetch_map(&mut self, ticket: Ticket) {
         let turn = self.map_turn % self.map_candidates();
         let host = if turn < self.endpoints { turn } else { self.node_hosts[turn - self.endpoints] };
-        self.send_to(ticket, host, 0);
+        self.send_to(ticket, host, (0, 0));
     }
 
     /// How many can be asked for the map; a node that is an endpoint, too, counts twice.
@@ -101,7 +101,8 @@ impl Core {
         pending.node = Some(node);
         let host = self.node_hosts[usize::from(node)];
         let core = routing.core(node, group, self.hosts.list[host].shards);
-        self.send_to(ticket, host, core);
+        let lane = routing.lane(node, group, ticket.turn(), self.options.connections);
+        self.send_to(ticket, host, (core, lane));
     }
 
     /// Gives a write its session and sequence. If the session is not open yet, the write waits for it: `false`.
@@ -147,17 +148,24 @@ impl Core {
             pending.group = group;
             pending.node = node;
         }
-        self.send_to(ticket, host, known.unwrap_or(0));
+        self.send_to(ticket, host, (known.unwrap_or(0), 0));
     }
 
-    fn send_to(&mut self, ticket: Ticket, host: usize, core: u16) {
+    /// `place` is the core of the host, and which of the connections to it.
+    fn send_to(&mut self, ticket: Ticket, host: usize, place: (u16, u16)) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         pending.host = host;
-        let known = self.hosts.list[host].connections.iter().find(|(of, _)| *of == core).map(|(_, id)| *id);
-        let id = match known {
-            Some(id) => id,
-            None if self.now < self.hosts.list[host].retry_at => return self.unreachable(ticket),
-            None => self.connect(host, core),
+        let known = &self.hosts.list[host].connections;
+        let id = match known.get(&place) {
+            Some(id) => *id,
+            // While no new one is tried, one that is there will do: the node may allow no more.
+            None if self.now < self.hosts.list[host].retry_at => {
+                match known.range((place.0, 0)..=(place.0, u16::MAX)).next() {
+                    Some((_, id)) => *id,
+                    None => return self.unreachable(ticket),
+                }
+            }
+            None => self.connect(host, place),
         };
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
             return;
@@ -188,13 +196,15 @@ impl Core {
         }
     }
 
-    fn connect(&mut self, host: usize, core: u16) -> ConnectionId {
+    fn connect(&mut self, host: usize, place: (u16, u16)) -> ConnectionId {
         let connection = self.next_connection_id();
         let ready_by = self.now + self.options.connect_timeout;
         let of = &mut self.hosts.list[host];
-        of.connections.push((core, connection));
+        of.connections.insert(place, connection);
         let (address, address_turn) = (of.address.clone(), of.address_turn);
+        let core = place.0;
         self.connections.insert(connection, Connection::new(host, core, ready_by, address_turn));
+        self.look_at = self.look_at.min(ready_by);
         self.effect(Effect::Connect { connection, address, core, address_turn });
         connection
     }
@@ -270,8 +280,10 @@ impl Core {
         if connection.unanswered == 0 {
             connection.heard_at = self.now;
             connection.pinged_at = None;
+            self.look_at = self.look_at.min(self.now + self.options.silence_timeout / 2);
         }
         connection.unanswered += 1;
+        self.has_written(id);
     }
 
     /// Begins a scan, or moves it on: merges what is there and asks for what is missing.

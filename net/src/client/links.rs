@@ -18,6 +18,7 @@ impl Core {
             let hello = Hello::client(connection.core, cluster);
             connection.out.buffer().extend_from_slice(&hello.encode());
         }
+        self.has_written(connection);
     }
 
     /// Opening a connection failed, or an open one broke; `why` is for people. Its requests are retried.
@@ -36,8 +37,9 @@ impl Core {
     /// goes elsewhere.
     fn over(&mut self, connection: ConnectionId, trouble: Trouble, by_other_side: bool) {
         let Some(lost) = self.connections.remove(&connection) else { return };
+        self.to_be_sent.retain(|id| *id != connection);
         let host = &mut self.hosts.list[lost.host];
-        host.connections.retain(|(_, id)| *id != connection);
+        host.connections.retain(|_, id| *id != connection);
         host.trouble = trouble;
         if lost.stage != Stage::Ready {
             host.failures += 1;

@@ -27,7 +27,6 @@ mod sessions;
 pub mod shell;
 mod sockets;
 mod status;
-pub mod together;
 
 pub use self::core::Core;
 pub use blocking::{Client, Pipeline};
@@ -36,4 +35,3 @@ pub use error::ClientError;
 pub use options::ClientOptions;
 pub use request::{Answer, CasResult, Checksum, Completion, Page, Request, RequestId, ScanOptions, Target};
 pub use status::{ClusterStatus, NodeReport};
-pub use together::Together;

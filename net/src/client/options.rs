@@ -21,6 +21,10 @@ pub struct ClientOptions {
     pub requests_max: usize,
     /// Bytes of keys and values that may be waiting for their answers; more are refused as not applied. 256 MiB.
     pub bytes_max: usize,
+    /// How many connections requests to groups are spread over, those to all nodes together, about; one to each core that is
+    /// asked is the least. A group's requests take as few of them as use all evenly: what is sent in order arrives in order,
+    /// and a session holds few gaps. 1.
+    pub connections: u16,
     /// The seed of the jitter; `None` draws one. The client's identity never comes from it.
     pub seed: Option<u64>,
 }
@@ -35,6 +39,7 @@ impl Default for ClientOptions {
             backoff_max: Duration::from_millis(100),
             requests_max: 65_536,
             bytes_max: 256 << 20,
+            connections: 1,
             seed: None,
         }
     }

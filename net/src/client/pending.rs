@@ -115,6 +115,11 @@ impl Ticket {
         u64::from(self.serial) << 32 | u64::from(self.slot)
     }
 
+    /// A number that few other pending requests have, from 0 on without large gaps.
+    pub(super) fn turn(self) -> u32 {
+        self.slot
+    }
+
     pub(super) fn from_wire(id: u64) -> Ticket {
         Ticket { slot: id as u32, serial: (id >> 32) as u32 }
     }

@@ -1,8 +1,9 @@
 //! The client's sessions: one in each group it writes to.
 //!
-//! A session is opened by a logged Open before the first write to a group. Sequence numbers are client-wide and
-//! a write keeps its number and its session through all retries, so its effect happens once, whichever leader
-//! takes it. Every command says up to which sequence *of its session* the client waits for no answer any more.
+//! A session is opened by a logged Open before the first write to a group. Sequence numbers are counted for each group, whatever
+//! session of it they are given out under, and a write keeps its number and its session through all retries, so its effect
+//! happens once, whichever leader takes it. Every command says up to which sequence *of its session* the client waits for no
+//! answer any more. Of a client that counted over all groups a group would see gaps, and keep a run for each number.
 //!
 //! All that a write needs of its group is in one place: a client of a thousand groups has as many sessions, and uses them in turns.
 
@@ -38,12 +39,13 @@ pub(super) struct Sessions {
     groups: GroupMap<OfGroup>,
     /// What is outstanding under sessions that are used no more.
     retired: HashMap<SessionRef, Outstanding>,
-    last_sequence: u64,
 }
 
 #[derive(Debug, Default)]
 struct OfGroup {
     standing: Standing,
+    /// The last one given out under any session of the group.
+    last_sequence: u64,
     /// Under the session, if it is open.
     outstanding: Outstanding,
 }
@@ -59,7 +61,7 @@ struct Outstanding {
 
 impl Sessions {
     pub(super) fn new() -> Sessions {
-        Sessions { groups: GroupMap::default(), retired: HashMap::new(), last_sequence: 0 }
+        Sessions { groups: GroupMap::default(), retired: HashMap::new() }
     }
 
     pub(super) fn standing(&self, group: GroupId) -> &Standing {
@@ -132,8 +134,9 @@ impl Sessions {
 
     /// The next sequence, outstanding under `session` from now on.
     pub(super) fn sequence(&mut self, session: SessionRef) -> u64 {
-        self.last_sequence += 1;
-        let sequence = self.last_sequence;
+        let there = self.groups.get_mut(&session.group).expect("a session that was opened");
+        there.last_sequence += 1;
+        let sequence = there.last_sequence;
         match self.in_use(session) {
             Some(there) => there.push(sequence),
             None => self.retired.entry(session).or_default().push(sequence),
@@ -147,7 +150,8 @@ impl Sessions {
             Some(there) => there.first,
             None => self.retired.get(&session).map_or(0, |there| there.first),
         };
-        first.checked_sub(1).unwrap_or(self.last_sequence)
+        let last = || self.groups.get(&session.group).map_or(0, |there| there.last_sequence);
+        first.checked_sub(1).unwrap_or_else(last)
     }
 
     /// Nobody waits for this sequence any more, answered or not.
@@ -232,12 +236,12 @@ mod tests {
         let other = SessionRef { group: GroupId(9), opened: Index(1) };
         sessions.opened(other.group, other.opened);
         let given: Vec<u64> = (0..4).map(|_| sessions.sequence(session)).collect();
-        assert_eq!((given, sessions.sequence(other)), (vec![1, 2, 3, 4], 5));
-        for (done, acknowledged) in [(2, 0), (3, 0), (3, 0), (1, 3), (9, 3), (4, 5)] {
+        assert_eq!((given, sessions.sequence(other)), (vec![1, 2, 3, 4], 1));
+        for (done, acknowledged) in [(2, 0), (3, 0), (3, 0), (1, 3), (9, 3), (4, 4)] {
             sessions.done(session, done);
             assert_eq!(sessions.acknowledged(session), acknowledged, "after {done}");
         }
-        assert_eq!(sessions.acknowledged(other), 4, "a session of its own");
+        assert_eq!(sessions.acknowledged(other), 0, "a session of its own");
     }
 
     #[test]

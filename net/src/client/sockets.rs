@@ -1,94 +1,84 @@
-//! The blocking client's sockets: non-blocking, waited for together with poll(2), or with those of others with epoll(7).
+//! The blocking client's sockets: non-blocking, waited for all at once with epoll(7), which knows them from their opening to their
+//! end. A wait costs what it finds, however many sockets there are.
 
 use super::connection::ConnectionId;
 use super::core::Core;
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// Sockets that are heard of at once; the others are heard of next time.
+const EVENTS_MAX: usize = 256;
+
+/// A wait of at least so long may end up to a millisecond late, as epoll_wait(2) counts.
+const ROUGH: Duration = Duration::from_millis(100);
+
+/// Without a next moment (no request in flight) a caller still gets its turn back.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// All sockets of one client.
-#[derive(Debug, Default)]
 pub(super) struct Sockets {
-    open: Vec<Open>,
-    shared: Option<Shared>,
+    epoll: OwnedFd,
+    open: BTreeMap<ConnectionId, Open>,
+    events: Vec<Event>,
 }
 
-/// A wait that is shared with other clients, and which of them this is there.
-#[derive(Clone, Debug)]
-struct Shared {
-    epoll: Rc<OwnedFd>,
-    client: u32,
+impl fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sockets").field("open", &self.open).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
 struct Open {
-    connection: ConnectionId,
     socket: Socket,
     /// Still connecting; addresses of the same name to try if this one fails.
     connecting: Option<VecDeque<SocketAddr>>,
     /// The last send took less than there was.
     full: bool,
-    shared: Option<Shared>,
 }
-
-/// Bits of an event's number that tell the connection; the ones above tell the client.
-const CONNECTION_BITS: u32 = 40;
 
 impl Open {
     /// What it waits for.
-    fn interest(&self) -> PollFlags {
+    fn interest(&self) -> EventFlags {
         match (&self.connecting, self.full) {
-            (Some(_), _) => PollFlags::OUT,
-            (None, true) => PollFlags::IN | PollFlags::OUT,
-            (None, false) => PollFlags::IN,
+            (Some(_), _) => EventFlags::OUT,
+            (None, true) => EventFlags::IN | EventFlags::OUT,
+            (None, false) => EventFlags::IN,
         }
     }
 
-    /// Has the shared wait know its socket, which is new there.
-    fn watch(&self, Shared { epoll, client }: &Shared) -> io::Result<()> {
-        let number = u64::from(*client) << CONNECTION_BITS | self.connection.0;
-        Ok(epoll::add(epoll, &self.socket, EventData::new_u64(number), events(self.interest()))?)
+    /// Has `epoll` know its socket, which is new there.
+    fn watch(&self, epoll: &OwnedFd, id: ConnectionId) -> io::Result<()> {
+        Ok(epoll::add(epoll, &self.socket, EventData::new_u64(id.0), self.interest())?)
     }
 
-    fn set_full(&mut self, full: bool) {
+    fn set_full(&mut self, epoll: &OwnedFd, id: ConnectionId, full: bool) {
         if std::mem::replace(&mut self.full, full) != full {
-            self.interest_has_changed();
+            self.interest_has_changed(epoll, id);
         }
     }
 
-    fn interest_has_changed(&self) {
-        let Some(Shared { epoll, client }) = &self.shared else { return };
-        let number = u64::from(*client) << CONNECTION_BITS | self.connection.0;
-        let changed = epoll::modify(epoll, &self.socket, EventData::new_u64(number), events(self.interest()));
+    fn interest_has_changed(&self, epoll: &OwnedFd, id: ConnectionId) {
+        let changed = epoll::modify(epoll, &self.socket, EventData::new_u64(id.0), self.interest());
         changed.expect("the socket is open, and known there since it is");
     }
 }
 
-fn events(flags: PollFlags) -> EventFlags {
-    let mut events = EventFlags::empty();
-    events.set(EventFlags::IN, flags.contains(PollFlags::IN));
-    events.set(EventFlags::OUT, flags.contains(PollFlags::OUT));
-    events
-}
-
-/// What an event of a shared wait says: which client, which connection, what has happened.
-pub(super) fn heard(event: epoll::Event) -> (u32, ConnectionId, PollFlags) {
-    let (number, flags) = (event.data.u64(), event.flags);
-    let mut happened = PollFlags::empty();
-    happened.set(PollFlags::IN, flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR));
-    happened.set(PollFlags::OUT, flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR));
-    let connection = number & ((1 << CONNECTION_BITS) - 1);
-    ((number >> CONNECTION_BITS) as u32, ConnectionId(connection), happened)
-}
-
 impl Sockets {
+    /// None yet. Errors: the system has no descriptor left.
+    pub(super) fn new() -> io::Result<Sockets> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Sockets { epoll, open: BTreeMap::new(), events: Vec::with_capacity(EVENTS_MAX) })
+    }
+
     /// Starts to open a connection, with address number `turn`, counted around, of those the name has. Resolving it blocks.
     pub(super) fn connect(
         &mut self,
@@ -103,92 +93,88 @@ impl Sockets {
             Err(error) => return core.lost(connection, &format!("{address} does not resolve: {error}"), now),
         };
         let started = start(addresses).and_then(|(socket, rest)| {
-            let shared = self.shared.clone();
-            let open = Open { connection, socket, connecting: Some(rest), full: false, shared };
-            open.shared.as_ref().map_or(Ok(()), |shared| open.watch(shared))?;
+            let open = Open { socket, connecting: Some(rest), full: false };
+            open.watch(&self.epoll, connection)?;
             Ok(open)
         });
         match started {
-            Ok(open) => self.open.push(open),
+            Ok(open) => drop(self.open.insert(connection, open)),
             Err(error) => core.lost(connection, &format!("{address}: {error}"), now),
         }
     }
 
-    /// Waits with others from now on: the client `client` of those that share `epoll`.
-    pub(super) fn share(&mut self, epoll: Rc<OwnedFd>, client: u32) -> io::Result<()> {
-        let shared = Shared { epoll, client };
-        for open in &mut self.open {
-            open.watch(&shared)?;
-            open.shared = Some(shared.clone());
-        }
-        self.shared = Some(shared);
-        Ok(())
-    }
-
     pub(super) fn close(&mut self, connection: ConnectionId) {
-        self.open.retain(|open| open.connection != connection);
+        self.open.remove(&connection);
     }
 
-    /// Sends what every connection has to send, as far as the system takes it; whether all are still there.
+    /// Sends what connections have to send, as far as the system takes it; whether all are still there.
     pub(super) fn send(&mut self, core: &mut Core, now: Duration) -> bool {
         let before = self.open.len();
-        self.open.retain_mut(|open| {
-            if open.connecting.is_some() || open.full {
-                return true;
+        while let Some(id) = core.next_to_send() {
+            if let Some(open) = self.open.get_mut(&id)
+                && open.connecting.is_none()
+                && !open.full
+                && !send_one(open, &self.epoll, id, core, now)
+            {
+                self.open.remove(&id);
             }
-            send_one(open, core, now)
-        });
+        }
         self.open.len() == before
     }
 
     /// Waits up to `wait` for the network, receives what has come, sends where there is room again.
     pub(super) fn wait_and_receive(&mut self, core: &mut Core, wait: Duration, started: Instant) {
-        let mut watched: Vec<_> = self.open.iter().map(|open| PollFd::new(&open.socket, open.interest())).collect();
-        let ready = wait_for(&mut watched, wait);
+        self.wait(wait.min(WAIT_MAX));
         let now = started.elapsed();
-        let mut ready = ready.iter();
-        self.open.retain_mut(|open| ready.next().is_none_or(|ready| move_on(open, core, *ready, now)));
+        for event in self.events.drain(..) {
+            let (id, happened) = (ConnectionId(event.data.u64()), event.flags);
+            // One that is gone had nothing more to say.
+            if let Some(open) = self.open.get_mut(&id)
+                && !move_on(open, &self.epoll, id, core, happened, now)
+            {
+                self.open.remove(&id);
+            }
+        }
     }
 
-    /// As [`Sockets::wait_and_receive`] does when `happened` has happened to one of them. One that is gone had nothing more to say.
-    pub(super) fn receive(&mut self, core: &mut Core, connection: ConnectionId, happened: PollFlags, now: Duration) {
-        if let Some(at) = self.open.iter().position(|open| open.connection == connection)
-            && !move_on(&mut self.open[at], core, happened, now)
-        {
-            self.open.swap_remove(at);
+    fn wait(&mut self, wait: Duration) {
+        let timespec = |wait: Duration| Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
+        let mut timeout = timespec(wait);
+        if !wait.is_zero() && wait < ROUGH {
+            // To the nanosecond. A signal ends it early, which does no harm.
+            let _ = poll(&mut [PollFd::new(&self.epoll, PollFlags::IN)], Some(&timeout));
+            timeout = timespec(Duration::ZERO);
+        }
+        // A signal ends the wait, but not without a look.
+        let heard = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&timeout));
+        match heard {
+            Ok(_) => {}
+            Err(Errno::INTR) => self.wait(Duration::ZERO),
+            Err(error) => panic!("epoll: {error}"),
         }
     }
 }
 
 /// Receives what has come and sends if there is room again. `false`: the socket is done with.
-fn move_on(open: &mut Open, core: &mut Core, happened: PollFlags, now: Duration) -> bool {
-    if happened.is_empty() {
-        return true;
-    }
+fn move_on(
+    open: &mut Open,
+    epoll: &OwnedFd,
+    id: ConnectionId,
+    core: &mut Core,
+    happened: EventFlags,
+    now: Duration,
+) -> bool {
+    let over = EventFlags::HUP | EventFlags::ERR;
     if open.connecting.is_some() {
-        return finish_connect(open, core, now);
+        return finish_connect(open, epoll, id, core, now);
     }
-    if happened.contains(PollFlags::OUT) {
-        open.set_full(false);
-        if !send_one(open, core, now) {
+    if happened.intersects(EventFlags::OUT | over) {
+        open.set_full(epoll, id, false);
+        if !send_one(open, epoll, id, core, now) {
             return false;
         }
     }
-    !happened.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) || receive_one(open, core, now)
-}
-
-/// Waits up to `wait` for any of `watched`, and says what has happened to each.
-fn wait_for(watched: &mut [PollFd<'_>], wait: Duration) -> Vec<PollFlags> {
-    // Without a next moment (no request in flight) a caller still gets its turn back.
-    let wait = wait.min(Duration::from_secs(60));
-    let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-    match poll(watched, Some(&timeout)) {
-        Ok(0) => Vec::new(),
-        // A signal ends the wait, but not without a look.
-        Err(Errno::INTR) => wait_for(watched, Duration::ZERO),
-        Ok(_) => watched.iter().map(PollFd::revents).collect(),
-        Err(error) => panic!("poll of {} sockets: {error}", watched.len()),
-    }
+    !happened.intersects(EventFlags::IN | over) || receive_one(open, id, core, now)
 }
 
 /// The addresses, from number `turn` on, counted around.
@@ -222,13 +208,13 @@ fn start_one(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// The connection attempt has ended, one way or the other. `false`: the socket is done with.
-fn finish_connect(open: &mut Open, core: &mut Core, now: Duration) -> bool {
+fn finish_connect(open: &mut Open, epoll: &OwnedFd, id: ConnectionId, core: &mut Core, now: Duration) -> bool {
     let error = match open.socket.take_error() {
         Ok(None) => {
             open.connecting = None;
-            open.interest_has_changed();
-            core.connected(open.connection, now);
-            return send_one(open, core, now);
+            open.interest_has_changed(epoll, id);
+            core.connected(id, now);
+            return send_one(open, epoll, id, core, now);
         }
         Ok(Some(error)) | Err(error) => error,
     };
@@ -236,42 +222,42 @@ fn finish_connect(open: &mut Open, core: &mut Core, now: Duration) -> bool {
         Ok((socket, rest)) => {
             open.socket = socket;
             open.connecting = Some(rest);
-            if let Some(Err(error)) = open.shared.as_ref().map(|shared| open.watch(shared)) {
-                core.lost(open.connection, &error.to_string(), now);
+            if let Err(error) = open.watch(epoll, id) {
+                core.lost(id, &error.to_string(), now);
                 return false;
             }
             true
         }
         Err(_) => {
-            core.lost(open.connection, &error.to_string(), now);
+            core.lost(id, &error.to_string(), now);
             false
         }
     }
 }
 
 /// Sends until there is no more, or the system takes no more: what was sent makes room for what waits in the core.
-fn send_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
+fn send_one(open: &mut Open, epoll: &OwnedFd, id: ConnectionId, core: &mut Core, now: Duration) -> bool {
     loop {
-        let output = core.output(open.connection);
+        let output = core.output(id);
         if output.is_empty() {
             return true;
         }
         let wanted = output.len();
         match (&open.socket).write(output) {
             Ok(count) => {
-                core.sent(open.connection, count);
+                core.sent(id, count);
                 if count < wanted {
-                    open.set_full(true);
+                    open.set_full(epoll, id, true);
                     return true;
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                open.set_full(true);
+                open.set_full(epoll, id, true);
                 return true;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
-                core.lost(open.connection, &error.to_string(), now);
+                core.lost(id, &error.to_string(), now);
                 return false;
             }
         }
@@ -279,17 +265,17 @@ fn send_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
 }
 
 /// Receives until there is no more, or the buffer was not filled: then there is nothing more now.
-fn receive_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
+fn receive_one(open: &mut Open, id: ConnectionId, core: &mut Core, now: Duration) -> bool {
     loop {
-        let Some(spare) = core.spare(open.connection) else { return false };
+        let Some(spare) = core.spare(id) else { return false };
         let room = spare.len();
         match (&open.socket).read(spare) {
             Ok(0) => {
-                core.lost(open.connection, "the node closed the connection", now);
+                core.lost(id, "the node closed the connection", now);
                 return false;
             }
             Ok(count) => {
-                core.received(open.connection, count, now);
+                core.received(id, count, now);
                 if count < room {
                     return true;
                 }
@@ -297,7 +283,7 @@ fn receive_one(open: &mut Open, core: &mut Core, now: Duration) -> bool {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
-                core.lost(open.connection, &error.to_string(), now);
+                core.lost(id, &error.to_string(), now);
                 return false;
             }
         }

@@ -17,8 +17,10 @@ use std::ops::Bound;
 pub struct State {
     map: ClusterMap,
     data: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// What it has executed: no sequence of a client ever twice.
-    executed: BTreeSet<(u128, u64)>,
+    /// What it has executed: no sequence of a client ever twice in a group.
+    executed: BTreeSet<(u128, u32, u64)>,
+    /// Connections that have said hello.
+    pub greeted: u64,
     pub writes: u64,
     pub duplicates: u64,
     pub stopped: bool,
@@ -43,7 +45,7 @@ impl State {
         };
         let map = ClusterMap::founded(&blueprint.record(&[(9, 1)]));
         let (data, executed) = (BTreeMap::new(), BTreeSet::new());
-        State { map, data, executed, writes: 0, duplicates: 0, stopped: false, waiting_for: Vec::new() }
+        State { map, data, executed, greeted: 0, writes: 0, duplicates: 0, stopped: false, waiting_for: Vec::new() }
     }
 
     fn write(&mut self, body: &[u8]) -> Response {
@@ -53,7 +55,8 @@ impl State {
         if let ArchivedOperation::Open = command.operation {
             return Response::Outcome(Outcome::Opened { session: Index(1) });
         }
-        if !self.executed.insert((command.client.0.to_native(), command.sequence.to_native())) {
+        let group = command.session().group.0;
+        if !self.executed.insert((command.client.0.to_native(), group, command.sequence.to_native())) {
             self.duplicates += 1;
             return Response::Outcome(Outcome::AlreadyApplied);
         }
@@ -146,6 +149,7 @@ impl Line {
             let reply = HelloReply { status: Ok(()), core, shards: 1, node: 0, cluster, incarnation: 9, start: 1 };
             out.extend_from_slice(&reply.encode());
             self.greeted = true;
+            state.greeted += 1;
         }
         while let Some(frame) = self.recv.next_frame().expect("a sound frame") {
             let response = state.answer(frame.header.kind(), frame.header.target, frame.body);

@@ -18,7 +18,9 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Client {
     id: ClientId,
-    last_sequence: u64,
+    /// Counts over all groups, which leaves gaps in each; the others count for each group, as the library does.
+    wide: bool,
+    last_sequence: BTreeMap<GroupId, u64>,
     sessions: BTreeMap<GroupId, Index>,
     leaders: BTreeMap<GroupId, u16>,
     /// The value of each key as this client saw it last.
@@ -61,12 +63,19 @@ impl Client {
     fn with_slots(id: ClientId, slots: usize) -> Client {
         Client {
             id,
-            last_sequence: 0,
+            wide: id.0 % 3 == 0,
+            last_sequence: BTreeMap::new(),
             sessions: BTreeMap::new(),
             leaders: BTreeMap::new(),
             seen: BTreeMap::new(),
             slots: (0..slots).map(|_| Slot::default()).collect(),
         }
+    }
+
+    fn next_sequence(&mut self, group: GroupId) -> u64 {
+        let last = self.last_sequence.entry(if self.wide { GroupId(0) } else { group }).or_default();
+        *last += 1;
+        *last
     }
 
     /// Every sequence of `session` up to this one is answered or given up.
@@ -140,8 +149,7 @@ impl World {
             (Some(_), None) => (Request::Write(group, open(state.id, group)), true),
             (Some(operation), Some(opened)) => {
                 if running.command.is_none() {
-                    state.last_sequence += 1;
-                    let sequence = state.last_sequence;
+                    let sequence = state.next_sequence(group);
                     let acknowledged = state.acknowledged(group, sequence);
                     let session = SessionRef { group, opened };
                     let command = Command { client: state.id, sequence, acknowledged, session, operation };

@@ -1,4 +1,4 @@
-//! What one library client does in a run: the requests it has under way, and what became of them. A thread runs many.
+//! What one thread does in a run, with a library client of its own: the requests it has under way, and what became of them.
 //!
 //! In a closed loop a request leaves as soon as one of the clients has its answer, so the load is the same as
 //! with a thread for each client. In an open loop a request leaves when it is due, if a client is free, and its latency
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use engine_core::command::Operation;
 use net::client::blocking::Client;
-use net::client::together::Together;
 use net::client::{Answer, CasResult, ClientError, Completion, Request, RequestId, ScanOptions};
 
 use super::arrivals::Arrivals;
@@ -222,9 +221,11 @@ impl<'a> Generator<'a> {
         self.value.clone()
     }
 
-    fn complete(&mut self) {
+    /// Waits up to `wait` for answers.
+    fn complete(&mut self, wait: Duration) {
+        let completions = self.client.poll(wait);
         let now = Instant::now();
-        for Completion { id, result } in self.client.completed() {
+        for Completion { id, result } in completions {
             let Some(mut flight) = self.under_way.remove(&id) else { continue };
             let was_reading = flight.task.kind.reads_first() && flight.read.is_none();
             self.reading -= usize::from(was_reading);
@@ -271,53 +272,34 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// Runs all of `generators`, of one run, to the end on this thread. What is still under way then is answered before the
-/// connections go, so that the next run starts clean.
-pub fn run(mut generators: Vec<Generator<'_>>) -> Result<(FiguresByKind, Strain), ClientError> {
-    let mut together = Together::new()?;
-    generators.iter_mut().try_for_each(|generator| together.add(&mut generator.client))?;
-    if generators.iter().any(|generator| matches!(generator.pace, Pace::Open { .. })) {
+/// Runs to the end on this thread. What is still under way then is answered before the connections go, so that the next run
+/// starts clean.
+pub fn run(mut generator: Generator<'_>) -> (FiguresByKind, Strain) {
+    if let Pace::Open { .. } = generator.pace {
         // Waits end on time, not up to 50 us behind it. Where this is refused they end a little late.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     }
     let mut counting: Option<(Instant, Option<ThreadTime>)> = None;
     loop {
         let now = Instant::now();
-        if counting.is_none() && generators.iter().any(|generator| generator.window.counts(now)) {
+        if counting.is_none() && generator.window.counts(now) {
             counting = Some((now, ThreadTime::now()));
         }
-        let mut wait = POLL;
-        let mut over = true;
-        for generator in generators.iter_mut().filter(|generator| !generator.is_over(now)) {
-            over = false;
-            wait = wait.min(generator.send(now));
-        }
-        if over {
+        if generator.is_over(now) {
             break;
         }
-        complete(&mut together, &mut generators, wait);
+        let wait = generator.send(now);
+        generator.complete(wait);
     }
-    let mut figures = FiguresByKind::of(&[]);
-    let mut strain = Strain::default();
     if let Some((since, before)) = counting {
         let used = before.zip(ThreadTime::now()).map(|(before, after)| after.since(before));
-        strain.add(&Strain::of_thread(used, since.elapsed()));
+        generator.strain.add(&Strain::of_thread(used, since.elapsed()));
     }
-    while generators.iter().any(|generator| !generator.under_way.is_empty()) {
-        complete(&mut together, &mut generators, POLL);
+    while !generator.under_way.is_empty() {
+        generator.complete(POLL);
     }
-    for mut generator in generators {
-        generator.count_what_is_behind();
-        figures.add(&generator.figures);
-        strain.add(&generator.strain);
-    }
-    Ok((figures, strain))
-}
-
-/// Waits up to `wait` for answers to any of them.
-fn complete(together: &mut Together, generators: &mut [Generator<'_>], wait: Duration) {
-    together.poll(generators.iter_mut().map(|generator| &mut generator.client), wait);
-    generators.iter_mut().for_each(Generator::complete);
+    generator.count_what_is_behind();
+    (generator.figures, generator.strain)
 }
 
 /// Whether the answer is what was looked for; else it is a miss.
@@ -348,7 +330,7 @@ mod tests {
         let from = Instant::now();
         let window = Window { from, to: Some(from + Duration::from_millis(100)) };
         let generator = Generator::new(client, Tasks::Each(0..1_000), Pace::Closed, window, 8, 100, 1);
-        let (figures, _) = run(vec![generator]).unwrap();
+        let (figures, _) = run(generator);
         let all = figures.all();
         assert_eq!((all.errors, all.in_time, all.latency_us.len()), (8, 0, 0));
     }
@@ -386,7 +368,7 @@ mod tests {
             generator.start(Flight { task, from, read: None });
         }
         assert_eq!(generator.under_way.len(), 2, "each may write a key of 18 bytes and two values of 200");
-        let (figures, _) = run(vec![generator]).unwrap();
+        let (figures, _) = run(generator);
         assert_eq!(figures.all().errors, 10);
         assert!(!figures.first_error.as_ref().unwrap().contains("wait already"), "{:?}", figures.first_error);
     }

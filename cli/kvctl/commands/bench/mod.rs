@@ -1,7 +1,7 @@
 //! `kvctl bench`: what a cluster gives, measured from where its users are.
 //!
 //! What is asked: [`workload`] (kinds in their shares), [`keys`] (which key, by [`zipfian`] and other distributions),
-//! [`arrivals`] (when, in open loop). Who asks: [`generator`], one thread for each library client. What comes of it:
+//! [`arrivals`] (when, in open loop). Who asks: [`generator`], a thread with a library client each. What comes of it:
 //! [`figures`] per kind, [`strain`] on the generator itself, [`live`] the line on a terminal, [`report`] the result.
 
 mod arrivals;

@@ -1,6 +1,5 @@
-//! `bench run`: library clients on a few threads, all counting over the same time.
+//! `bench run`: a few threads with a library client each, all counting over the same time.
 
-use std::ops::Range;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -19,7 +18,7 @@ use super::report::Outcome;
 use super::strain::Strain;
 use super::workload::{Mix, Tasks};
 use crate::args::{BenchArrivals, BenchRun, BenchWork, Globals};
-use crate::connect::connect;
+use crate::connect::connect_for_many;
 use crate::exit::Failure;
 use crate::output::Answer;
 
@@ -87,36 +86,31 @@ impl<'a> Load<'a> {
         let (ready, lost) = (Barrier::new(self.threads as usize), AtomicBool::new(false));
         let live = Live::new(title, None);
         let results: Vec<Result<(FiguresByKind, Strain), Failure>> = thread::scope(|scope| {
-            let one = |mine: Range<u32>| {
-                let (chooser, live) = (chooser.clone(), live.as_ref());
-                let pulses: Vec<_> = mine.clone().map(|_| live.map(Live::pulse)).collect();
+            let one = |i: u32| {
+                let (chooser, pulse) = (chooser.clone(), live.as_ref().map(Live::pulse));
                 let (ready, lost, population) = (&ready, &lost, &population);
                 scope.spawn(move || {
-                    let clients: Result<Vec<_>, Failure> = mine.clone().map(|_| found(globals)).collect();
-                    lost.fetch_or(clients.is_err(), Ordering::Relaxed);
+                    let under_way_max = share(self.clients, self.threads, i) as usize * self.work.depth as usize;
+                    let client = found(globals, share(self.connections, self.threads, i), under_way_max);
+                    lost.fetch_or(client.is_err(), Ordering::Relaxed);
                     ready.wait();
-                    let clients = clients?;
+                    let client = client?;
                     if lost.load(Ordering::Relaxed) {
                         return Ok((FiguresByKind::of(&self.mix.kinds()), Strain::default()));
                     }
                     let begun = Instant::now();
                     let from = begun + self.work.warmup;
                     let window = Window { from, to: Some(from + self.work.duration) };
-                    let make = |((i, client), pulse)| {
-                        let random = Random::new(seed(i));
-                        let tasks = Tasks::Mixed { mix: &self.mix, chooser: chooser.clone(), population, random };
-                        let under_way_max =
-                            share(self.clients, self.connections, i) as usize * self.work.depth as usize;
-                        let pace = self.pace(begun, i);
-                        let mut generator =
-                            Generator::new(client, tasks, pace, window, under_way_max, self.value_bytes, !seed(i));
-                        generator.report_to(pulse);
-                        generator
-                    };
-                    Ok(generator::run(mine.zip(clients).zip(pulses).map(make).collect())?)
+                    let random = Random::new(seed(i));
+                    let tasks = Tasks::Mixed { mix: &self.mix, chooser, population, random };
+                    let pace = self.pace(begun, i);
+                    let mut generator =
+                        Generator::new(client, tasks, pace, window, under_way_max, self.value_bytes, !seed(i));
+                    generator.report_to(pulse);
+                    Ok(generator::run(generator))
                 })
             };
-            let threads: Vec<_> = parts(self.connections, self.threads).map(one).collect();
+            let threads: Vec<_> = (0..self.threads).map(one).collect();
             if let Some(live) = live {
                 live.draw();
             }
@@ -129,7 +123,7 @@ impl<'a> Load<'a> {
         match self.offered {
             None => Pace::Closed,
             Some(Offered { rate, arrivals }) => {
-                let arrivals = Arrivals::new(arrivals, rate, thread, self.connections, seed(thread));
+                let arrivals = Arrivals::new(arrivals, rate, thread, self.threads, seed(thread));
                 Pace::Open { start, arrivals }
             }
         }
@@ -163,8 +157,8 @@ impl<'a> Load<'a> {
 }
 
 /// A client that has found the cluster.
-fn found(globals: &Globals) -> Result<Client, Failure> {
-    let mut client = connect(globals)?;
+fn found(globals: &Globals, connections: u32, requests: usize) -> Result<Client, Failure> {
+    let mut client = connect_for_many(globals, connections, requests)?;
     client.map()?;
     Ok(client)
 }
@@ -184,21 +178,15 @@ pub fn gathered(
     Ok(Outcome { figures, strain, measured })
 }
 
-/// How many threads carry `connections` library clients: as many as were asked for, or one for each CPU.
+/// How many threads share `connections`: as many as were asked for, or one for each CPU.
 pub fn threads(asked: Option<u32>, connections: u32) -> u32 {
     let cpus = || thread::available_parallelism().map_or(1, |count| count.get() as u32);
     asked.unwrap_or_else(cpus).clamp(1, connections)
 }
 
-/// The numbers `0..all` in `count` parts, each for one thread.
-pub fn parts(all: u32, count: u32) -> impl Iterator<Item = Range<u32>> {
-    let bound = move |i: u32| (u64::from(all) * u64::from(i) / u64::from(count)) as u32;
-    (0..count).map(move |i| bound(i)..bound(i + 1))
-}
-
-/// How many of `clients` the library client number `i` of `connections` carries.
-fn share(clients: u32, connections: u32, i: u32) -> u32 {
-    clients / connections + u32::from(i < clients % connections)
+/// How many of `all` are the part of thread number `i` of `threads`.
+pub fn share(all: u32, threads: u32, i: u32) -> u32 {
+    all / threads + u32::from(i < all % threads)
 }
 
 /// Another one for each thread and each run.
@@ -211,20 +199,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_connection_has_one_thread() {
-        for (all, count) in [(1, 1), (16, 2), (5, 3), (7, 7)] {
-            let parts: Vec<Range<u32>> = parts(all, count).collect();
-            assert_eq!(parts.iter().flat_map(Range::clone).collect::<Vec<_>>(), (0..all).collect::<Vec<_>>());
-            assert!(parts.len() == count as usize && parts.iter().all(|part| !part.is_empty()));
-        }
+    fn no_thread_is_without_a_connection() {
         assert_eq!((threads(Some(9), 4), threads(Some(0), 4), threads(Some(2), 4)), (4, 1, 2));
     }
 
     #[test]
-    fn clients_are_spread_evenly_over_connections() {
-        for (clients, connections) in [(1, 1), (256, 16), (17, 4), (5, 5)] {
-            let shares: Vec<u32> = (0..connections).map(|i| share(clients, connections, i)).collect();
-            assert_eq!(shares.iter().sum::<u32>(), clients);
+    fn clients_and_connections_are_spread_evenly_over_threads() {
+        for (all, threads) in [(1, 1), (256, 16), (17, 4), (5, 5)] {
+            let shares: Vec<u32> = (0..threads).map(|i| share(all, threads, i)).collect();
+            assert_eq!(shares.iter().sum::<u32>(), all);
             assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
         }
     }
