@@ -3,7 +3,7 @@
 use engine_core::journal::{Journal, Options, ReplicaState, recover};
 use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
-use std::rc::Rc;
+use raft::payload::Payload;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -12,7 +12,7 @@ pub struct Appending {
     entries: Vec<Entry>,
     next: u64,
     start: u64,
-    payload: Rc<[u8]>,
+    payload: Payload,
 }
 
 impl Appending {

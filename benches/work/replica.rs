@@ -3,15 +3,15 @@
 use raft::entry::{Entry, HardState, LogId};
 use raft::ids::{Index, ReplicaId};
 use raft::message::{AppendReply, Body, Message};
+use raft::payload::Payload;
 use raft::ready::Ready;
 use raft::replica::{Persisted, Replica, Restored, Role};
 use raft::{Membership, Options};
-use std::rc::Rc;
 
 pub struct Leading {
     replica: Replica,
     ready: Ready,
-    payload: Rc<[u8]>,
+    payload: Payload,
 }
 
 impl Leading {

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! *Why rkyv, and why one archive a message.* The mirrors below describe `raft::Message` to rkyv field by field,
-//! without owning it: a message is archived from where it lies, each payload goes from its `Rc<[u8]>` straight into
+//! without owning it: a message is archived from where it lies, each payload goes from where it is shared straight into
 //! the frame, and no intermediate `Vec` per message or entry exists. The root of an archive stands at its end, so
 //! one archive for the whole batch would need the list of messages before the first byte; one per message lets a
 //! turn's messages stream into the connection's buffer as they come. Reading is checked access in place; the only
-//! copy is the one a payload must have, into the `Rc<[u8]>` that the log keeps. rkyv's checks forbid overlapping
+//! copy is the one that payloads must have, into the pieces that the log keeps. rkyv's checks forbid overlapping
 //! subtrees, so a small frame cannot unfold into large entries.
 //!
 //! A batch stops at 256 KiB, so that control messages never wait long behind entries; a message larger than that
@@ -20,12 +20,12 @@ use crate::frame::{self, BODY_BYTES_MAX, Kind};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body, Message};
+use raft::payload::{Payload, Pieces};
 use rkyv::boxed::{ArchivedBox, BoxResolver};
 use rkyv::rancor::Fallible;
 use rkyv::ser::{Allocator, Writer};
 use rkyv::with::{ArchiveWith, Map, SerializeWith, With};
 use rkyv::{Place, SerializeUnsized};
-use std::rc::Rc;
 
 /// A batch that has reached this many bytes takes no further message.
 pub const BATCH_BYTES_SOFT_MAX: usize = 256 << 10;
@@ -120,7 +120,7 @@ fn take(rest: &mut &[u8]) -> Result<(GroupId, Message), PeerError> {
     let (bytes, tail) = tail.split_at_checked(length).ok_or(PeerError::Truncated)?;
     *rest = tail;
     let archived: &ArchivedMessage = archive::read(bytes).ok_or(PeerError::Message { group })?;
-    let message = to_message(archived).ok_or(PeerError::Message { group })?;
+    let message = to_message(archived, bytes).ok_or(PeerError::Message { group })?;
     Ok((group, message))
 }
 
@@ -223,7 +223,7 @@ struct EntryMirror {
     #[rkyv(with = KindNumber)]
     kind: EntryKind,
     #[rkyv(with = SharedBytes)]
-    payload: Rc<[u8]>,
+    payload: Payload,
 }
 
 /// An entry's kind as its number: raft's own table decides what a number means.
@@ -244,39 +244,37 @@ impl<S: Fallible + ?Sized> SerializeWith<EntryKind, S> for KindNumber {
     }
 }
 
-/// A payload's bytes, written from where they are shared. rkyv's own `Rc` keeps a table of what it has met; a
-/// payload is met once.
+/// A payload's bytes, written from where they are shared.
 struct SharedBytes;
 
-impl ArchiveWith<Rc<[u8]>> for SharedBytes {
+impl ArchiveWith<Payload> for SharedBytes {
     type Archived = ArchivedBox<[u8]>;
     type Resolver = BoxResolver;
 
-    fn resolve_with(bytes: &Rc<[u8]>, resolver: BoxResolver, out: Place<ArchivedBox<[u8]>>) {
+    fn resolve_with(bytes: &Payload, resolver: BoxResolver, out: Place<ArchivedBox<[u8]>>) {
         ArchivedBox::resolve_from_ref(&**bytes, resolver, out);
     }
 }
 
-impl<S: Fallible + Writer + Allocator + ?Sized> SerializeWith<Rc<[u8]>, S> for SharedBytes
+impl<S: Fallible + Writer + Allocator + ?Sized> SerializeWith<Payload, S> for SharedBytes
 where
     [u8]: SerializeUnsized<S>,
 {
-    fn serialize_with(bytes: &Rc<[u8]>, serializer: &mut S) -> Result<BoxResolver, S::Error> {
+    fn serialize_with(bytes: &Payload, serializer: &mut S) -> Result<BoxResolver, S::Error> {
         ArchivedBox::serialize_from_ref(&**bytes, serializer)
     }
 }
 
-fn to_message(archived: &ArchivedMessage) -> Option<Message> {
+/// `bytes` is what the message was read from.
+fn to_message(archived: &ArchivedMessage, bytes: &[u8]) -> Option<Message> {
     let body = match &archived.body {
         ArchivedBody::PreVote { last } => Body::PreVote { last: log_id(last) },
         ArchivedBody::PreVoteReply { granted } => Body::PreVoteReply { granted: *granted },
         ArchivedBody::Vote { last, transfer } => Body::Vote { last: log_id(last), transfer: *transfer },
         ArchivedBody::VoteReply { granted } => Body::VoteReply { granted: *granted },
-        ArchivedBody::Append { prev, commit, entries } => Body::Append {
-            prev: log_id(prev),
-            commit: index(commit),
-            entries: entries.iter().map(to_entry).collect::<Option<Vec<Entry>>>()?,
-        },
+        ArchivedBody::Append { prev, commit, entries } => {
+            Body::Append { prev: log_id(prev), commit: index(commit), entries: to_entries(entries, bytes)? }
+        }
         ArchivedBody::AppendReply(reply) => Body::AppendReply(match reply {
             ArchivedAppendReply::Accepted { matched } => AppendReply::Accepted { matched: index(matched) },
             ArchivedAppendReply::Rejected { prev, hint, last } => {
@@ -304,13 +302,33 @@ fn to_message(archived: &ArchivedMessage) -> Option<Message> {
     })
 }
 
-fn to_entry(archived: &ArchivedEntry) -> Option<Entry> {
-    Some(Entry {
-        term: Term(archived.term.0.to_native()),
-        index: index(&archived.index),
-        kind: EntryKind::from_number(archived.kind)?,
-        payload: Rc::from(&*archived.payload),
-    })
+/// Their payloads lie one behind the other in `bytes`, before everything else.
+fn to_entries(archived: &[ArchivedEntry], bytes: &[u8]) -> Option<Vec<Entry>> {
+    let place = |entry: &ArchivedEntry| {
+        let start = entry.payload.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+        Some(start..start.checked_add(entry.payload.len())?)
+    };
+    let last = archived.iter().rev().find(|entry| !entry.payload.is_empty());
+    let end = last.map_or(Some(0), |entry| Some(place(entry)?.end))?;
+    let (mut pieces, mut before) = (Pieces::of(bytes.get(..end)?), 0);
+    let to_entry = |entry: &ArchivedEntry| {
+        let mut part = 0..0;
+        if !entry.payload.is_empty() {
+            part = place(entry)?;
+            // Others would be copied again and again.
+            if part.start < before || part.end > end {
+                return None;
+            }
+            before = part.end;
+        }
+        Some(Entry {
+            term: Term(entry.term.0.to_native()),
+            index: index(&entry.index),
+            kind: EntryKind::from_number(entry.kind)?,
+            payload: pieces.payload(part),
+        })
+    };
+    archived.iter().map(to_entry).collect()
 }
 
 fn index(archived: &rkyv::Archived<Index>) -> Index {

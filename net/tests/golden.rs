@@ -16,9 +16,9 @@ use net::status::{NodeStatus, ReplicaStatus};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body, Message};
+use raft::payload::Payload;
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::{env, fs};
 
 const CLUSTER: u128 = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
@@ -165,8 +165,8 @@ fn layout_of_answers_is_frozen() {
 fn layout_of_peer_messages_is_frozen() {
     let last = LogId { term: Term(3), index: Index(4) };
     let command =
-        Entry { term: Term(3), index: Index(5), kind: EntryKind::Command, payload: Rc::from(&b"payload"[..]) };
-    let noop = Entry { term: Term(3), index: Index(6), kind: EntryKind::Noop, payload: Rc::from(&b""[..]) };
+        Entry { term: Term(3), index: Index(5), kind: EntryKind::Command, payload: Payload::from(&b"payload"[..]) };
+    let noop = Entry { term: Term(3), index: Index(6), kind: EntryKind::Noop, payload: Payload::from(&b""[..]) };
     let bodies = [
         ("peer_pre_vote", Body::PreVote { last }),
         ("peer_pre_vote_reply", Body::PreVoteReply { granted: true }),

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body, Message};
-use std::rc::Rc;
+use raft::payload::Payload;
 
 fn any_log_id() -> impl Strategy<Value = LogId> {
     any::<(u64, u64)>().prop_map(|(term, index)| LogId { term: Term(term), index: Index(index) })
@@ -20,7 +20,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             term: Term(term),
             index: Index(index),
             kind,
-            payload: Rc::from(payload),
+            payload: Payload::from(payload),
         },
     )
 }
@@ -67,7 +67,7 @@ fn append(entries: Vec<Entry>) -> Message {
 }
 
 fn entry(index: u64, payload: &[u8]) -> Entry {
-    Entry { term: Term(2), index: Index(index), kind: EntryKind::Command, payload: Rc::from(payload) }
+    Entry { term: Term(2), index: Index(index), kind: EntryKind::Command, payload: Payload::from(payload) }
 }
 
 fn encoded(messages: &[(GroupId, Message)]) -> (Vec<u8>, usize) {
@@ -87,6 +87,14 @@ fn decoded(bytes: &[u8]) -> (Vec<(GroupId, Message)>, usize) {
         messages.extend(decode(frame.body).map(|message| message.expect("a sound message")));
     }
     (messages, largest)
+}
+
+#[test]
+fn payloads_of_all_sizes_come_back_as_written() {
+    let sizes = [0, 1, 300, 4_096, 4_097, 0, 4_000, 4_000, 4_000, 4_000, 40_000, 5, 0];
+    let payload = |(number, size): (u64, usize)| entry(number, &vec![number as u8; size]);
+    let messages = vec![(GroupId(1), append((1..).zip(sizes).map(payload).collect())), (GroupId(2), append(vec![]))];
+    assert_eq!(decoded(&encoded(&messages).0).0, messages);
 }
 
 proptest! {

@@ -21,7 +21,6 @@ use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::membership::{DecodeError, Membership};
 use raft::replica::Restored;
-use std::rc::Rc;
 
 /// Which core starts, and in which cluster.
 #[derive(Clone, Copy, Debug)]
@@ -271,7 +270,7 @@ fn founding_entry(record: &FoundingRecord) -> Entry {
         session: SessionRef { group: MAP_GROUP, opened: Index(0) },
         operation: Operation::Found { record: record.encode() },
     };
-    let payload: Rc<[u8]> = command::encode(&command).into();
+    let payload = command::encode(&command).into();
     Entry { term: Term(1), index: Index(1), kind: EntryKind::Command, payload }
 }
 

@@ -6,7 +6,7 @@ use engine_core::journal::{Journal, Options, Recovered, Write, recover};
 use journal_support::*;
 use raft::entry::{Entry, EntryKind, HardState};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
-use std::rc::Rc;
+use raft::payload::Payload;
 
 const HISTORIES: u64 = 10_000;
 
@@ -165,7 +165,7 @@ impl History {
             let longest = if rng.one_in(20) { 1400 } else { 200 };
             let payload: Vec<u8> = (0..rng.below(longest)).map(|_| rng.next() as u8).collect();
             let kind = if rng.one_in(8) { EntryKind::Membership } else { EntryKind::Command };
-            entries.push(Entry { term: Term(term), index: Index(next + at), kind, payload: Rc::from(payload) });
+            entries.push(Entry { term: Term(term), index: Index(next + at), kind, payload: Payload::from(payload) });
         }
         changes.extend(entries.iter().map(|entry| Change::Append(group, entry.clone())));
         let log_start = log_start.as_ref().map(|(start, membership)| (*start, &membership[..]));

@@ -12,8 +12,8 @@ use lone::{GROUP, elect, shard, snapshot, synced, tell};
 use raft::entry::{Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, Term};
 use raft::message::{AppendReply, Body, Message};
+use raft::payload::Payload;
 use raft::replica::Role;
-use std::rc::Rc;
 
 #[test]
 fn nothing_recovered_is_acknowledged_or_applied_before_its_batch_is_durable() {
@@ -73,7 +73,7 @@ fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
     let append = |kind, prev: u64, commit| Body::Append {
         prev: LogId { term: Term(u64::from(prev > 0)), index: Index(prev) },
         commit,
-        entries: vec![Entry { term: Term(1), index: Index(prev + 1), kind, payload: Rc::from([1]) }],
+        entries: vec![Entry { term: Term(1), index: Index(prev + 1), kind, payload: Payload::from([1]) }],
     };
     tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Noop, 0, Index(0)));
     shard.finish(&mut effects);
@@ -82,7 +82,7 @@ fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
     shard.finish(&mut effects);
     assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(1)));
     // A leader of a later term, which cannot commit what it begins with unless the command before it is taken.
-    let entry = |term, index, kind| Entry { term: Term(term), index: Index(index), kind, payload: Rc::from([1]) };
+    let entry = |term, index, kind| Entry { term: Term(term), index: Index(index), kind, payload: Payload::from([1]) };
     let entries = vec![entry(1, 2, EntryKind::Command), entry(2, 3, EntryKind::Noop), entry(2, 4, EntryKind::Command)];
     let begins = Body::Append { prev: LogId { term: Term(1), index: Index(1) }, commit: Index(1), entries };
     tell(&mut shard, &mut effects, others[1], Term(2), begins);

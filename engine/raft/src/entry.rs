@@ -1,7 +1,7 @@
 //! What a log is made of, and what a replica must never forget.
 
 use crate::ids::{Index, ReplicaId, Term};
-use std::rc::Rc;
+use crate::payload::Payload;
 
 /// What an entry's payload is. The numbers are on the disk and on the wire: never change one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -40,7 +40,7 @@ pub struct Entry {
     /// What the payload is.
     pub kind: EntryKind,
     /// The bytes, as the client (or this crate, for a membership) encoded them.
-    pub payload: Rc<[u8]>,
+    pub payload: Payload,
 }
 
 /// The identity of an entry: no two entries of a group share both (paper section 5.3, Log Matching).

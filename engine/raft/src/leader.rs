@@ -8,6 +8,7 @@ use crate::ids::{Index, ReplicaId};
 use crate::lease::Lease;
 use crate::membership::Membership;
 use crate::message::{Body, Message};
+use crate::payload::Payload;
 use crate::peers::Peers;
 use crate::progress::{Flow, Progress};
 use crate::quorum;
@@ -17,7 +18,6 @@ use crate::replica::{Become, Replica, State};
 use crate::sleep::Calm;
 use std::cmp::Reverse;
 use std::fmt;
-use std::rc::Rc;
 
 /// What only a leader knows. What every entry needs comes first.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Leader {
 impl Replica {
     /// Appends a command. It is committed when `Ready::commit` has reached its index while the entry there
     /// still has the returned term; after a change of leader it may or may not come to that.
-    pub fn propose(&mut self, payload: Rc<[u8]>, ready: &mut Ready) -> Result<LogId, ProposeError> {
+    pub fn propose(&mut self, payload: Payload, ready: &mut Ready) -> Result<LogId, ProposeError> {
         self.stir();
         let State::Leader(leader) = &self.state else {
             return Err(ProposeError::NotLeader { leader: self.leader() });

@@ -112,6 +112,7 @@ mod log;
 pub mod membership;
 pub mod message;
 pub mod options;
+pub mod payload;
 mod peers;
 pub mod progress;
 mod queue;

@@ -10,6 +10,7 @@ use crate::log::Log;
 use crate::membership::{Membership, Memberships};
 use crate::message::{Body, Message};
 use crate::options::Options;
+use crate::payload::Payload;
 use crate::ready::Ready;
 use crate::soundness;
 use crate::terms::Terms;
@@ -305,7 +306,7 @@ impl Replica {
     }
 
     /// Appends an entry of this leader's term.
-    pub(crate) fn append_own(&mut self, kind: EntryKind, payload: std::rc::Rc<[u8]>, ready: &mut Ready) -> LogId {
+    pub(crate) fn append_own(&mut self, kind: EntryKind, payload: Payload, ready: &mut Ready) -> LogId {
         let entry = Entry { term: self.hard_state.term, index: self.log.last().index.next(), kind, payload };
         if let State::Leader(leader) = &mut self.state {
             leader.uncommitted_bytes += entry.bytes();

@@ -63,7 +63,7 @@ impl Client {
     fn with_slots(id: ClientId, slots: usize) -> Client {
         Client {
             id,
-            wide: id.0 % 3 == 0,
+            wide: id.0.is_multiple_of(3),
             last_sequence: BTreeMap::new(),
             sessions: BTreeMap::new(),
             leaders: BTreeMap::new(),

@@ -7,10 +7,10 @@ use super::log::Position;
 use super::record::{Raw, Record};
 use super::scan::Segment;
 use raft::entry::Entry;
+use raft::payload::Payload;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::rc::Rc;
 
 /// Where [`super::recover`] reads from. Nothing may change while it does.
 pub trait Files {
@@ -106,7 +106,7 @@ impl<'a> Segments<'a> {
                 let why = "what was an entry in it is none any more".to_owned();
                 return Err(RecoverError::Read { segment: id, why });
             };
-            let entry = Entry { term: entry.term, index: entry.index, kind, payload: Rc::from(payload) };
+            let entry = Entry { term: entry.term, index: entry.index, kind, payload: Payload::from(payload) };
             entries.insert((segment, offset), entry);
         }
         Ok(Entries(entries))

@@ -10,7 +10,7 @@ use super::{Extent, Options, ReplicaState, SegmentId, Write};
 use crate::group_map::GroupMap;
 use raft::entry::{Entry, HardState, LogId};
 use raft::ids::{GroupId, Index};
-use std::rc::Rc;
+use raft::payload::Payload;
 
 /// The append-only log of all groups of one core. Lives on that core.
 ///
@@ -373,7 +373,7 @@ fn decode_entry(extent: &Extent, bytes: &[u8]) -> Option<Entry> {
     let raw = Raw::read(bytes).filter(|raw| raw.length == extent.length)?;
     match raw.parse().ok()? {
         Record::Entry { group, kind, id, payload } if group == extent.group && id == extent.id => {
-            Some(Entry { term: id.term, index: id.index, kind, payload: Rc::from(payload) })
+            Some(Entry { term: id.term, index: id.index, kind, payload: Payload::from(payload) })
         }
         _ => None,
     }

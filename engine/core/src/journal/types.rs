@@ -5,8 +5,8 @@ use super::header::BLOCK_BYTES_MIN;
 use super::journal::Journal;
 use raft::entry::{Entry, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::payload::Payload;
 use std::fmt;
-use std::rc::Rc;
 
 /// The number of a segment file, from 1. Never used twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,7 +102,7 @@ pub struct RecoveredReplica {
     /// The first index of each run of entries of one term, ascending, above the log start.
     pub terms: Vec<(Index, Term)>,
     /// The payloads of its membership entries, ascending.
-    pub memberships: Vec<(Index, Rc<[u8]>)>,
+    pub memberships: Vec<(Index, Payload)>,
     /// Its last entries, at most 1 MiB of them, and 256 MiB of all replicas; contiguous up to `last`.
     pub tail: Vec<Entry>,
     /// Provably everything that was promised is here. If not, the replica must never vote or acknowledge

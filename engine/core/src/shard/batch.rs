@@ -28,7 +28,7 @@ impl Shard {
         let Some(group) = self.groups.get_mut(&id) else { return false };
         let puts_off = group.puts_off(command.len(), bytes_max);
         if puts_off {
-            group.waiting.put_off(write, command.into());
+            group.waiting.put_off(write, command);
         }
         puts_off
     }
@@ -66,8 +66,8 @@ impl Group {
 
     /// What has waited will not be proposed here.
     pub(super) fn refuse_next(&mut self, why: &Refused, effects: &mut Effects) {
-        let refused = self.waiting.take_next().into_iter();
-        effects.answers.extend(refused.map(|(write, _)| (write.ticket, Answer::Refused(why.clone()))));
+        let refused = self.waiting.take_next();
+        effects.answers.extend(refused.tickets().map(|ticket| (ticket, Answer::Refused(why.clone()))));
     }
 
     /// Proposes what has waited.
@@ -75,10 +75,10 @@ impl Group {
         if !self.waiting.has_next() {
             return;
         }
-        for (write, command) in self.waiting.take_next() {
+        self.waiting.take_next().each(|write, command| {
             if let Err(why) = self.write(write, command) {
                 effects.answers.push((write.ticket, Answer::Refused(why)));
             }
-        }
+        });
     }
 }

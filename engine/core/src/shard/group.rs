@@ -13,11 +13,11 @@ use raft::Replica;
 use raft::entry::{Entry, LogId};
 use raft::ids::{GroupId, Index, ReplicaId};
 use raft::message::Message;
+use raft::payload::Payload;
 use raft::progress::{PeerState, PeerView};
 use raft::ready::Ready;
 use raft::replica::{Persisted, ProposeError, Restored, Role};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 /// Fewer committed entries than these are kept from a store that nobody waits for, but not for long.
 const RUN_ENTRIES: u64 = 2048;
@@ -293,7 +293,7 @@ impl Group {
         }
     }
 
-    pub(super) fn write(&mut self, write: Write, command: Rc<[u8]>) -> Result<(), Refused> {
+    pub(super) fn write(&mut self, write: Write, command: Payload) -> Result<(), Refused> {
         let id = self.replica.propose(command, self.gathered.get()).map_err(|error| match error {
             ProposeError::NotLeader { leader } => Refused::NotLeader(leader),
             ProposeError::Transferring => Refused::NotLeader(None),

@@ -13,8 +13,8 @@ use crate::command::Outcome;
 use crate::state_machine::AppliedRun;
 use raft::entry::LogId;
 use raft::ids::{GroupId, Index, Term};
+use raft::payload::{Payload, Pieces};
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 
 /// The requests of one group. Bounded by `waiting_max` of the shard's options, as each may hold the bytes of a query or a command.
 #[derive(Debug, Default)]
@@ -29,11 +29,12 @@ pub struct Waiting {
     /// Committed, and only the store can say what became of them.
     unapplied: VecDeque<(LogId, Write)>,
     early: Early,
-    next_bytes: usize,
+    /// The commands of `next`, one behind the other.
+    next_commands: Vec<u8>,
     unconfirmed: BTreeMap<u64, (Ticket, Query)>,
     confirmed: VecDeque<(Index, Ticket, Query)>,
-    /// Not proposed, see `batch`: with their commands, in the order in which they came.
-    next: Vec<(Write, Rc<[u8]>)>,
+    /// Not proposed, see `batch`: in the order in which they came, with where their commands end.
+    next: Vec<(Write, usize)>,
 }
 
 /// A write that waits.
@@ -45,6 +46,29 @@ pub struct Write {
     pub session: Named,
     /// See [`crate::command::is_blind`].
     pub blind: bool,
+}
+
+/// Writes that have waited for those before them.
+#[derive(Debug)]
+pub struct Next {
+    writes: Vec<(Write, usize)>,
+    commands: Vec<u8>,
+}
+
+impl Next {
+    /// Calls `take` with each of them, in the order in which they came.
+    pub fn each(&self, mut take: impl FnMut(Write, Payload)) {
+        let (mut pieces, mut start) = (Pieces::of(&self.commands), 0);
+        for (write, end) in &self.writes {
+            take(*write, pieces.payload(start..*end));
+            start = *end;
+        }
+    }
+
+    /// For whom they are.
+    pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.writes.iter().map(|(write, _)| write.ticket)
+    }
 }
 
 impl Waiting {
@@ -59,6 +83,7 @@ impl Waiting {
         self.unapplied.shrink_to_fit();
         self.confirmed.shrink_to_fit();
         self.next.shrink_to_fit();
+        self.next_commands.shrink_to_fit();
     }
 
     /// The newest write that is proposed and was not committed when a turn last ended.
@@ -73,20 +98,20 @@ impl Waiting {
 
     /// Bytes of the commands of those, and how many there are.
     pub fn next_size(&self) -> (usize, usize) {
-        (self.next_bytes, self.next_count as usize)
+        (self.next_commands.len(), self.next_count as usize)
     }
 
     /// A write will be proposed with those that come after it.
-    pub fn put_off(&mut self, write: Write, command: Rc<[u8]>) {
+    pub fn put_off(&mut self, write: Write, command: &[u8]) {
         self.next_count += 1;
-        self.next_bytes += command.len();
-        self.next.push((write, command));
+        self.next_commands.extend_from_slice(command);
+        self.next.push((write, self.next_commands.len()));
     }
 
     /// What is to be proposed now.
-    pub fn take_next(&mut self) -> Vec<(Write, Rc<[u8]>)> {
-        (self.next_count, self.next_bytes) = (0, 0);
-        std::mem::take(&mut self.next)
+    pub fn take_next(&mut self) -> Next {
+        self.next_count = 0;
+        Next { writes: std::mem::take(&mut self.next), commands: std::mem::take(&mut self.next_commands) }
     }
 
     /// Whether any write waits for what the store says of it.

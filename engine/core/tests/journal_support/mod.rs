@@ -4,8 +4,8 @@
 use engine_core::journal::{Journal, Options, Recovered, ReplicaState, SegmentId, Write, blank, recover};
 use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
+use raft::payload::Payload;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
 /// splitmix64.
 pub struct Rng(pub u64);
@@ -38,7 +38,7 @@ pub fn id(term: u64, index: u64) -> LogId {
 }
 
 pub fn entry(term: u64, index: u64, payload: &[u8]) -> Entry {
-    Entry { term: Term(term), index: Index(index), kind: EntryKind::Command, payload: Rc::from(payload) }
+    Entry { term: Term(term), index: Index(index), kind: EntryKind::Command, payload: Payload::from(payload) }
 }
 
 pub fn membership(term: u64, index: u64, payload: &[u8]) -> Entry {

@@ -9,8 +9,8 @@ use raft::Membership;
 use raft::entry::{Entry, EntryKind, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::{Body, Message};
+use raft::payload::Payload;
 use raft::replica::Restored;
-use std::rc::Rc;
 
 /// What the store may be behind.
 pub const APPLY_BYTES_MAX: usize = 1 << 20;
@@ -78,7 +78,7 @@ pub fn changed(entries: u64, serving: Serving, change: impl FnOnce(&mut Options)
     let map = ClusterMap::founded(&blueprint.record(&[(1, 1), (2, 1), (3, 1)]));
     let replicas = [0, 1, 2].map(|node| ReplicaId::new(node, 0));
     let tail: Vec<Entry> = (1..=entries)
-        .map(|index| Entry { term: Term(1), index: Index(index), kind: EntryKind::Noop, payload: Rc::from([]) })
+        .map(|index| Entry { term: Term(1), index: Index(index), kind: EntryKind::Noop, payload: Payload::from([]) })
         .collect();
     let restored = Restored {
         hard_state: HardState { term: Term(u64::from(entries > 0)), vote: None },

@@ -91,7 +91,7 @@ pub fn log_id(word: &str) -> raft::LogId {
 }
 
 /// `x=1` is those bytes, `x:100` is x filled up to 100 bytes.
-pub fn payload(word: &str) -> std::rc::Rc<[u8]> {
+pub fn payload(word: &str) -> raft::payload::Payload {
     match word.split_once(':') {
         Some((text, length)) => {
             let mut bytes = text.as_bytes().to_vec();
