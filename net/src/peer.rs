@@ -304,31 +304,31 @@ fn to_message(archived: &ArchivedMessage, bytes: &[u8]) -> Option<Message> {
 
 /// Their payloads lie one behind the other in `bytes`, before everything else.
 fn to_entries(archived: &[ArchivedEntry], bytes: &[u8]) -> Option<Vec<Entry>> {
-    let place = |entry: &ArchivedEntry| {
-        let start = entry.payload.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
-        Some(start..start.checked_add(entry.payload.len())?)
-    };
-    let last = archived.iter().rev().find(|entry| !entry.payload.is_empty());
-    let end = last.map_or(Some(0), |entry| Some(place(entry)?.end))?;
-    let (mut pieces, mut before) = (Pieces::of(bytes.get(..end)?), 0);
-    let to_entry = |entry: &ArchivedEntry| {
-        let mut part = 0..0;
-        if !entry.payload.is_empty() {
-            part = place(entry)?;
-            // Others would be copied again and again.
-            if part.start < before || part.end > end {
-                return None;
-            }
-            before = part.end;
+    let start = |entry: &ArchivedEntry| entry.payload.as_ptr().addr().checked_sub(bytes.as_ptr().addr());
+    let mut parts = Vec::with_capacity(archived.len());
+    let mut before = 0;
+    for entry in archived {
+        // One without bytes may point anywhere.
+        let length = entry.payload.len();
+        let start = if length > 0 { start(entry)? } else { before };
+        let end = start.checked_add(length)?;
+        // The checks of the archive have seen to that; others would be copied again and again.
+        if start < before || end > bytes.len() {
+            return None;
         }
+        parts.push(start..end);
+        before = end;
+    }
+    let mut pieces = Pieces::of(bytes);
+    let to_entry = |(at, entry): (usize, &ArchivedEntry)| {
         Some(Entry {
             term: Term(entry.term.0.to_native()),
             index: index(&entry.index),
             kind: EntryKind::from_number(entry.kind)?,
-            payload: pieces.payload(part),
+            payload: pieces.payload(parts[at].clone(), parts[at + 1..].iter().map(|part| part.end)),
         })
     };
-    archived.iter().map(to_entry).collect()
+    archived.iter().enumerate().map(to_entry).collect()
 }
 
 fn index(archived: &rkyv::Archived<Index>) -> Index {

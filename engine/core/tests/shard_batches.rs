@@ -17,12 +17,17 @@ fn ticket(request: u64) -> Ticket {
 
 /// The command of a request.
 fn command(request: u64) -> Vec<u8> {
+    sized(request, 100)
+}
+
+/// The same with a value of so many bytes.
+fn sized(request: u64, bytes: usize) -> Vec<u8> {
     command::encode(&Command {
         client: ClientId(1),
         sequence: request,
         acknowledged: 0,
         session: SessionRef { group: GROUP, opened: Index(1) },
-        operation: Operation::Put { key: vec![1], value: vec![2; 100], return_old: false },
+        operation: Operation::Put { key: vec![1], value: vec![request as u8; bytes], return_old: false },
     })
 }
 
@@ -99,6 +104,26 @@ fn what_comes_while_a_step_is_under_way_is_the_next_one() {
     synced(&mut shard, &mut effects);
     assert_eq!(proposed(&mut effects), [commands(6..9)]);
     assert_eq!(effects.answers, [], "nothing of it is applied");
+}
+
+#[test]
+fn commands_of_all_sizes_wait_as_they_came() {
+    let (mut shard, mut effects, others) = leader(1 << 16);
+    write(&mut shard, &mut effects, 1);
+    synced(&mut shard, &mut effects);
+    let sizes = [0, 300, 4_000, 9_000, 100, 20_000, 1, 1, 5_000, 5_000, 5_000, 5_000, 0];
+    let waiting: Vec<Vec<u8>> = (2..).zip(sizes).map(|(request, bytes)| sized(request, bytes)).collect();
+    for (command, request) in waiting.iter().zip(2..) {
+        shard.handle(Event::Write { ticket: ticket(request), group: GROUP, command }, &mut effects);
+    }
+    synced(&mut shard, &mut effects);
+    assert_eq!(proposed(&mut effects), [commands([1])]);
+    acknowledge(&mut shard, &mut effects, others, 2);
+    let steps: Vec<_> = effects.persist.iter().flat_map(|persist| &persist.entries).collect();
+    let mut kept: Vec<usize> = steps.iter().map(|entry| entry.payload.piece_bytes()).collect();
+    kept.dedup();
+    assert!(kept.iter().sum::<usize>() <= waiting.iter().map(Vec::len).sum(), "each is copied once: {kept:?}");
+    assert_eq!(proposed(&mut effects), [waiting]);
 }
 
 #[test]

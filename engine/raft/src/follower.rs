@@ -4,6 +4,7 @@ use crate::entry::{Entry, EntryKind, LogId};
 use crate::ids::{Index, ReplicaId};
 use crate::membership::Membership;
 use crate::message::{AppendReply, Body};
+use crate::payload::Payload;
 use crate::ready::Ready;
 use crate::replica::{Become, Replica, State};
 
@@ -70,7 +71,14 @@ impl Replica {
         let matched = Index(prev.index.0 + entries.len() as u64);
         let start = self.log.start().index;
         let known = entries.iter().take_while(|entry| entry.index < start || self.log.contains(entry.id())).count();
-        entries.drain(..known);
+        let last_known = entries.drain(..known).next_back();
+        // What comes again and again while the disk stands still must not keep what is known with what is new.
+        for entry in &mut entries {
+            if !last_known.as_ref().is_some_and(|last| entry.payload.lies_with(&last.payload)) {
+                break;
+            }
+            entry.payload = Payload::from(&*entry.payload);
+        }
         if let Some(first) = entries.first()
             && first.index <= self.log.commit()
         {

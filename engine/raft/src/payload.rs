@@ -11,9 +11,6 @@ use std::rc::Rc;
 /// A piece that several payloads are parts of has at most so many bytes: as long as any of them is held, all of it is.
 pub const PIECE_BYTES: usize = 16 << 10;
 
-/// A payload with more bytes has a piece of its own.
-const PART_BYTES_MAX: usize = PIECE_BYTES / 4;
-
 /// Bytes that are shared, not copied, by all who hold them on one core.
 #[derive(Clone)]
 pub struct Payload {
@@ -22,7 +19,19 @@ pub struct Payload {
     length: u32,
 }
 
-/// Makes payloads of parts of some bytes.
+impl Payload {
+    /// Whether it keeps the memory of the other one.
+    pub fn lies_with(&self, other: &Payload) -> bool {
+        Rc::ptr_eq(&self.piece, &other.piece)
+    }
+
+    /// What it keeps, in bytes.
+    pub fn piece_bytes(&self) -> usize {
+        self.piece.len()
+    }
+}
+
+/// Makes payloads of parts of some bytes, which lie there one behind the other.
 #[derive(Debug)]
 pub struct Pieces<'a> {
     bytes: &'a [u8],
@@ -31,20 +40,21 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Pieces<'a> {
-    /// Nothing is copied yet. Ask for the parts in the order in which they lie; all of `bytes` behind the first should belong to some.
+    /// Nothing is copied yet.
     pub fn of(bytes: &'a [u8]) -> Pieces<'a> {
         Pieces { bytes, piece: None }
     }
 
-    /// The bytes at `part`, which must be there.
-    pub fn payload(&mut self, part: Range<usize>) -> Payload {
-        if part.is_empty() || part.len() > PART_BYTES_MAX {
-            return Payload::from(&self.bytes[part]);
+    /// The bytes at `part`, which must be there. `ends` says where the parts behind it end, which will be asked for next: those
+    /// that fit are copied with it.
+    pub fn payload(&mut self, part: Range<usize>, ends: impl IntoIterator<Item = usize>) -> Payload {
+        if part.is_empty() {
+            return Payload::from(&[][..]);
         }
         let holds = |(start, piece): &(usize, Rc<[u8]>)| *start <= part.start && part.end <= start + piece.len();
         if !self.piece.as_ref().is_some_and(holds) {
-            let end = self.bytes.len().min(part.start + PIECE_BYTES);
-            self.piece = Some((part.start, self.bytes[part.start..end].into()));
+            let fit = ends.into_iter().take_while(|end| end - part.start <= PIECE_BYTES).last();
+            self.piece = Some((part.start, self.bytes[part.start..fit.unwrap_or(part.end)].into()));
         }
         let (start, piece) = self.piece.as_ref().expect("it was just made");
         Payload { piece: piece.clone(), from: (part.start - start) as u32, length: part.len() as u32 }
@@ -102,23 +112,28 @@ impl fmt::Debug for Payload {
 mod tests {
     use super::*;
 
+    /// What all of them keep.
+    fn kept(payloads: &[Payload]) -> usize {
+        let others = |at: usize| payloads[..at].iter().any(|before| before.lies_with(&payloads[at]));
+        (0..payloads.len()).filter(|at| !others(*at)).map(|at| payloads[at].piece_bytes()).sum()
+    }
+
     #[test]
-    fn parts_that_lie_together_share_a_piece_and_large_ones_have_their_own() {
+    fn parts_that_fit_share_a_piece_and_nothing_is_copied_twice() {
         let bytes: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
         let mut pieces = Pieces::of(&bytes);
-        let ends = [10, 10, 4_000, 8_000, 12_000, 16_000, 17_000, 17_001, 60_000, 60_001, 100_000];
+        let ends = [10, 10, 4_000, 16_000, 16_387, 16_388, 60_000, 60_001, 70_000, 99_000, 99_000, 100_000];
         let (mut start, mut made) = (3, Vec::<Payload>::new());
-        for end in ends {
-            let payload = pieces.payload(start..end);
+        for (at, end) in ends.into_iter().enumerate() {
+            let payload = pieces.payload(start..end, ends[at + 1..].iter().copied());
             assert_eq!(*payload, bytes[start..end]);
             made.push(payload);
             start = end;
         }
-        let shares: Vec<bool> = made.windows(2).map(|pair| Rc::ptr_eq(&pair[0].piece, &pair[1].piece)).collect();
-        assert_eq!(shares, [false, false, true, true, true, false, true, false, false, false]);
-        assert!(made.iter().all(|payload| payload.piece.len() <= PIECE_BYTES.max(payload.len())));
-        // Out of order is as right.
-        assert_eq!(*pieces.payload(0..7), bytes[..7]);
+        let shares: Vec<bool> = made.windows(2).map(|pair| pair[0].lies_with(&pair[1])).collect();
+        assert_eq!(shares, [false, false, true, true, false, false, false, true, false, false, false]);
+        assert!(made.iter().all(|payload| payload.piece_bytes() <= PIECE_BYTES.max(payload.len())));
+        assert_eq!(kept(&made), 100_000 - 3);
         assert_eq!(Payload::from(vec![1, 2]), Payload::from([1, 2]));
         assert_ne!(Payload::from(vec![1, 2]), Payload::from([1]));
     }

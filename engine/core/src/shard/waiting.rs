@@ -59,8 +59,9 @@ impl Next {
     /// Calls `take` with each of them, in the order in which they came.
     pub fn each(&self, mut take: impl FnMut(Write, Payload)) {
         let (mut pieces, mut start) = (Pieces::of(&self.commands), 0);
-        for (write, end) in &self.writes {
-            take(*write, pieces.payload(start..*end));
+        for (at, (write, end)) in self.writes.iter().enumerate() {
+            let ends = self.writes[at + 1..].iter().map(|(_, end)| *end);
+            take(*write, pieces.payload(start..*end, ends));
             start = *end;
         }
     }
