@@ -137,6 +137,8 @@ fn several_connections(drop_every: Option<u64>, large: usize) {
     drop(client);
     let state = thread.join().unwrap();
     assert_eq!(state.writes, u64::from(TOTAL), "every write is executed exactly once");
+    assert_eq!(state.below_mark, 0, "a mark never reaches what waits for its answer");
+    assert!(drop_every.is_none() || state.duplicates > 0, "no retry ever met its first attempt");
     let greeted = state.greeted;
     assert!(if drop_every.is_some() { greeted > 5 } else { greeted == 5 }, "{greeted} connections");
 }

@@ -31,10 +31,11 @@ pub struct BenchLoad {
     /// Bytes of a value
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(..=67_108_864))]
     pub value_size: u32,
-    /// Connections, those to all nodes together; at least one to each core of a node
+    /// Connections, those to all nodes together; each thread has at least one to each core of a node
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub connections: u32,
-    /// Threads that share them, each a client of the cluster with its own sessions [default: one for each CPU]
+    /// Threads that share them, each a client of the cluster with its own sessions, no more than connections [default: one for
+    /// each CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub threads: Option<u32>,
     /// Requests under way for each connection; fewer if they hold more than 256 MiB
@@ -86,10 +87,11 @@ pub struct BenchWork {
     /// Clients, each waiting for its own answers [default: 16; 256 in open loop, where they only limit what is under way]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub clients: Option<u32>,
-    /// Connections that the clients are spread over, those to all nodes together; at least one to each core of a node
+    /// Connections that the clients are spread over, those to all nodes together; each thread has at least one to each core
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub connections: u32,
-    /// Threads that share them, each a client of the cluster with its own sessions [default: one for each CPU]
+    /// Threads that share them, each a client of the cluster with its own sessions, no more than connections [default: one for
+    /// each CPU]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub threads: Option<u32>,
     /// Requests that each client keeps under way

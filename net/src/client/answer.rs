@@ -167,7 +167,7 @@ impl Core {
             return self.finish(ticket, Err(ClientError::SessionEvicted));
         }
         command.sequence = 0;
-        self.sessions.done(session, sequence);
+        self.release(session, sequence);
         self.pause(ticket, "the session was evicted".to_owned(), Duration::ZERO);
     }
 

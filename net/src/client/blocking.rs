@@ -10,7 +10,7 @@ use super::core::Core;
 use super::error::ClientError;
 use super::options::ClientOptions;
 use super::request::{Answer, CasResult, Checksum, Completion, Page, Request, RequestId, ScanOptions, Target};
-use super::sockets::Sockets;
+use super::sockets::{Names, Sockets};
 use engine_core::command::{BatchOperation, ClientId, Operation};
 use engine_core::placement::map::ClusterMap;
 use raft::ids::GroupId;
@@ -249,10 +249,11 @@ impl Client {
     }
 
     fn connect_and_close(&mut self, now: Duration) {
+        let mut names = Names::new();
         while let Some(effect) = self.core.next_effect() {
             match effect {
                 Effect::Connect { connection, address, address_turn, .. } => {
-                    self.sockets.connect(&mut self.core, connection, &address, address_turn, now);
+                    self.sockets.connect(&mut self.core, connection, &address, address_turn, &mut names, now);
                 }
                 Effect::Close { connection } => self.sockets.close(connection),
             }

@@ -30,6 +30,7 @@ impl Core {
                 self.dispatch(ticket);
             }
         }
+        self.dispatch_held();
     }
 
     /// When [`Core::tick`] has something to do next; `None`: not before something else happens.

@@ -51,7 +51,7 @@ pub(super) struct Connection {
     pub(super) host: usize,
     pub(super) core: u16,
     pub(super) stage: Stage,
-    /// The shell is to be told that there is something to send, or has been and has not looked.
+    /// The shell is to be told that there is something to send.
     pub(super) to_be_sent: bool,
     /// The cluster the node says it belongs to; 0: none yet.
     pub(super) cluster: u128,

@@ -20,6 +20,7 @@ use super::sessions::Sessions;
 use crate::frame::BODY_BYTES_MAX;
 use engine_core::command::{ClientId, Command, SessionRef};
 use engine_core::placement::map::ClusterMap;
+use raft::ids::GroupId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Core {
     /// Whom the cluster waits for, as the last node that was asked for the map said.
     pub(super) not_formed: Option<Vec<String>>,
     pub(super) sessions: Sessions,
+    /// Groups that may take writes that were held back.
+    pub(super) to_release: Vec<GroupId>,
     pub(super) pending: PendingTable,
     pub(super) pending_bytes: usize,
     /// Those of them that were submitted: the rest the client asks for its own sake.
@@ -88,6 +91,7 @@ impl Core {
             awaiting_map: Vec::new(),
             not_formed: None,
             sessions: Sessions::new(),
+            to_release: Vec::new(),
             pending: PendingTable::default(),
             pending_bytes: 0,
             submitted: 0,
@@ -263,7 +267,7 @@ impl Core {
             result => result,
         };
         match pending.work {
-            Work::Write(command) if command.sequence > 0 => self.sessions.done(command.session, command.sequence),
+            Work::Write(command) if command.sequence > 0 => self.release(command.session, command.sequence),
             Work::ScanPart(part) => {
                 if let Err(error) = result {
                     self.finish(part.scan, Err(error));

@@ -1,11 +1,11 @@
 //! Where a request goes next, and writing it there.
 
-use super::connection::{Connection, ConnectionId, Effect, Trouble};
+use super::connection::{Connection, ConnectionId, Effect, Stage, Trouble};
 use super::core::Core;
 use super::error::ClientError;
 use super::pending::{Ask, Pending, Phase, ScanPart, Ticket, Work};
 use super::request::{self, Target};
-use super::sessions::Standing;
+use super::sessions::{Standing, WRITES_MAX};
 use crate::frame::{self, Kind};
 use crate::request::{ReadRequest, ScanRequest, StopRequest, write_empty, write_read, write_scan, write_stop};
 use engine_core::command::{self, Command, Operation, SessionRef};
@@ -117,11 +117,34 @@ impl Core {
             }
             return false;
         };
+        if self.sessions.is_full(group) {
+            pending.phase = Phase::Parked;
+            pending.why = format!("{WRITES_MAX} writes to group {group} are on their way");
+            self.sessions.hold(group, ticket);
+            return false;
+        }
         if let Work::Write(command) = &mut pending.work {
             command.session = open;
             command.sequence = self.sessions.sequence(open);
         }
         true
+    }
+
+    /// A write under `session` is on its way no more: those that waited for it go with the next tick.
+    pub(super) fn release(&mut self, session: SessionRef, sequence: u64) {
+        self.sessions.done(session, sequence);
+        if self.sessions.holds(session.group) {
+            self.to_release.push(session.group);
+        }
+    }
+
+    /// Sends the writes that were held back on their way, as far as their groups take more.
+    pub(super) fn dispatch_held(&mut self) {
+        while let Some(group) = self.to_release.pop() {
+            while let Some(held) = self.sessions.next_held(group) {
+                self.dispatch(held);
+            }
+        }
     }
 
     fn ask_node(&mut self, ticket: Ticket) {
@@ -155,16 +178,13 @@ impl Core {
     fn send_to(&mut self, ticket: Ticket, host: usize, place: (u16, u16)) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         pending.host = host;
-        let known = &self.hosts.list[host].connections;
-        let id = match known.get(&place) {
+        let id = match self.hosts.list[host].connections.get(&place) {
             Some(id) => *id,
             // While no new one is tried, one that is there will do: the node may allow no more.
-            None if self.now < self.hosts.list[host].retry_at => {
-                match known.range((place.0, 0)..=(place.0, u16::MAX)).next() {
-                    Some((_, id)) => *id,
-                    None => return self.unreachable(ticket),
-                }
-            }
+            None if self.now < self.hosts.list[host].retry_at => match self.ready_connection(host, place.0) {
+                Some(id) => id,
+                None => return self.unreachable(ticket),
+            },
             None => self.connect(host, place),
         };
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
@@ -177,6 +197,13 @@ impl Core {
             connection.queued.push_back(ticket);
             self.write_queued(id);
         }
+    }
+
+    /// A connection to a core of a host that can be used, if there is one.
+    pub(super) fn ready_connection(&self, host: usize, core: u16) -> Option<ConnectionId> {
+        let all = self.hosts.list[host].connections.range((core, 0)..=(core, u16::MAX)).map(|(_, id)| *id);
+        let is_ready = |id: &ConnectionId| self.connections.get(id).is_some_and(|it| it.stage == Stage::Ready);
+        all.into_iter().find(is_ready)
     }
 
     /// Writes the requests that wait for a connection, as far as it has room.
@@ -209,7 +236,7 @@ impl Core {
         connection
     }
 
-    /// The host could not be reached. A request that only it can answer fails; others go elsewhere after a pause.
+    /// The host could not be reached, or not for this request. One that only it can answer fails; others go elsewhere after a pause.
     pub(super) fn unreachable(&mut self, ticket: Ticket) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         let (first, attempts) = (pending.attempts == 0, pending.attempts as usize);

@@ -47,21 +47,36 @@ impl Core {
             host.address_turn += usize::from(host.address_turn == lost.address_turn);
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
+        // Of several connections to a core one may be refused, or end: the others say that the node is there. Silence is a node's.
+        let one_of_several =
+            (by_other_side || lost.stage != Stage::Ready) && self.ready_connection(lost.host, lost.core).is_some();
         for ticket in lost.held_back.iter().chain(&lost.queued) {
             if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued(connection)) {
-                self.unreachable(*ticket);
+                self.goes_elsewhere(*ticket, one_of_several);
             }
         }
         let in_flight = self.pending.iter().filter(|(_, pending)| pending.phase == Phase::InFlight(connection));
         let in_flight: Vec<Ticket> = in_flight.map(|(ticket, _)| ticket).collect();
         for ticket in in_flight {
-            self.unanswered(ticket, &lost, by_other_side);
+            self.unanswered(ticket, &lost, by_other_side, one_of_several);
         }
+    }
+
+    /// A request that waited for a connection that is no more, or for its answer from there: on another one to the same core, or
+    /// as if the host could not be reached.
+    fn goes_elsewhere(&mut self, ticket: Ticket, one_of_several: bool) {
+        let Some(pending) = self.pending.get(ticket) else { return };
+        if !one_of_several {
+            return self.unreachable(ticket);
+        }
+        let host = &self.hosts.list[pending.host];
+        let why = format!("{}: {}", host.address, host.trouble.why());
+        self.at_once(ticket, why);
     }
 
     /// A request was written to a connection that is no more. A frame of which not every byte was sent cannot have been
     /// read; one that was sent may have been.
-    fn unanswered(&mut self, ticket: Ticket, lost: &Connection, by_other_side: bool) {
+    fn unanswered(&mut self, ticket: Ticket, lost: &Connection, by_other_side: bool, one_of_several: bool) {
         let Some(pending) = self.pending.get_mut(ticket) else { return };
         let sent = lost.out.sent_position() >= pending.frame_end;
         pending.maybe_applied |= sent && pending.is_write();
@@ -72,7 +87,7 @@ impl Core {
             let result = if by_other_side { Ok(Answer::Done) } else { Err(unknown(host.trouble.why())) };
             return self.finish(ticket, result);
         }
-        self.unreachable(ticket);
+        self.goes_elsewhere(ticket, one_of_several);
     }
 
     /// Reads the reply to the hello, if it is there. `true`: frames may follow.

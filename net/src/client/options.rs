@@ -21,9 +21,9 @@ pub struct ClientOptions {
     pub requests_max: usize,
     /// Bytes of keys and values that may be waiting for their answers; more are refused as not applied. 256 MiB.
     pub bytes_max: usize,
-    /// How many connections requests to groups are spread over, those to all nodes together, about; one to each core that is
-    /// asked is the least. A group's requests take as few of them as use all evenly: what is sent in order arrives in order,
-    /// and a session holds few gaps. 1.
+    /// How many connections requests to groups are spread over, those to all nodes that lead together; one to each of their cores
+    /// is the least. A group's requests keep to as few of them as use all, about evenly: what is sent in order arrives in order,
+    /// and a session holds few gaps. When leadership moves there may be more of them, as none is closed. 1.
     pub connections: u16,
     /// The seed of the jitter; `None` draws one. The client's identity never comes from it.
     pub seed: Option<u64>,

@@ -115,7 +115,7 @@ impl Ticket {
         u64::from(self.serial) << 32 | u64::from(self.slot)
     }
 
-    /// A number that few other pending requests have, from 0 on without large gaps.
+    /// A number that no other pending request has, as low as may be.
     pub(super) fn turn(self) -> u32 {
         self.slot
     }

@@ -15,8 +15,8 @@ pub(super) struct Routing {
     ring: Ring,
     /// Looked up for every request: with thousands of groups a search tree is several lines of memory away.
     groups: GroupMap<Route>,
-    /// How many groups with data each core of a node is believed to lead, of those that lead any.
-    led: BTreeMap<(u16, u16), usize>,
+    /// The groups with data that each core of a node is believed to lead, of those that lead any.
+    led: BTreeMap<(u16, u16), Vec<GroupId>>,
     /// Cores that answers have named, by (node, group), where they differ from the rule.
     cores: BTreeMap<(u16, GroupId), u16>,
 }
@@ -25,8 +25,8 @@ pub(super) struct Routing {
 struct Route {
     replicas: Vec<u16>,
     leader: u16,
-    /// How many others its leader's core led when it came to it.
-    others: usize,
+    /// Where it stands among those that its leader's core leads.
+    turn: usize,
 }
 
 impl Routing {
@@ -38,7 +38,7 @@ impl Routing {
             let replicas: Vec<u16> = group.replicas.iter().map(|replica| replica.node()).collect();
             let known = before.as_ref().and_then(|before| before.groups.get(&group.id)).map(|route| route.leader);
             let leader = known.filter(|leader| replicas.contains(leader)).unwrap_or(replicas[0]);
-            groups.insert(group.id, Route { replicas, leader, others: 0 });
+            groups.insert(group.id, Route { replicas, leader, turn: 0 });
         }
         let map = Rc::new(map);
         let mut routing = Routing { map: map.clone(), ring, groups, led: BTreeMap::new(), cores: BTreeMap::new() };
@@ -84,10 +84,10 @@ impl Routing {
             return 0;
         }
         let lanes = usize::from(connections).div_ceil(self.led.len().max(1));
-        let led = self.led.get(&self.place(node, group)).copied().unwrap_or(1);
-        let others = self.groups.get(&group).map_or(0, |route| route.others);
+        let led = self.led.get(&self.place(node, group)).map_or(1, Vec::len);
+        let of_group = self.groups.get(&group).map_or(0, |route| route.turn);
         let each = lanes.div_ceil(led);
-        ((others * each + turn as usize % each) % lanes) as u16
+        ((of_group * each + turn as usize % each) % lanes) as u16
     }
 
     /// Where `group` is on `node` by the rule.
@@ -129,9 +129,13 @@ impl Routing {
             return;
         }
         let before = self.place(before, group);
-        let led = self.led.get_mut(&before).expect("every group with data is counted where it is led");
-        *led -= 1;
-        if *led == 0 {
+        let turn = self.groups.get(&group).map_or(0, |route| route.turn);
+        let led = self.led.get_mut(&before).expect("every group with data is listed where it is led");
+        led.swap_remove(turn);
+        if let Some(moved) = led.get(turn).and_then(|moved| self.groups.get_mut(moved)) {
+            moved.turn = turn;
+        }
+        if led.is_empty() {
             self.led.remove(&before);
         }
         self.count(group, leader);
@@ -141,9 +145,9 @@ impl Routing {
     fn count(&mut self, group: GroupId, leader: u16) {
         let led = self.led.entry(self.place(leader, group)).or_default();
         if let Some(route) = self.groups.get_mut(&group) {
-            route.others = *led;
+            route.turn = led.len();
         }
-        *led += 1;
+        led.push(group);
     }
 }
 
@@ -187,6 +191,33 @@ mod tests {
             let lead = (usize::from(shards) * 3).min(groups as usize);
             assert_eq!(used.len(), lead);
             assert!(used.values().all(|lanes| *lanes == each), "{groups} groups, {connections} connections: {used:?}");
+        }
+    }
+
+    /// How many groups take each of the connections to a node.
+    fn loads(routing: &Routing, node: u16, connections: u16) -> Vec<usize> {
+        let mut loads = BTreeMap::new();
+        for group in routing.data_groups().filter(|group| routing.leader(*group) == Some(node)) {
+            *loads.entry(routing.lane(node, group, 0, connections)).or_default() += 1;
+        }
+        loads.into_values().collect()
+    }
+
+    #[test]
+    fn leaders_that_go_and_come_back_leave_connections_even() {
+        let mut routing = routing(90, 1);
+        assert_eq!(loads(&routing, 0, 6), [15, 15]);
+        for lane in [0, 1, 0] {
+            let of_node = |group: &GroupId| routing.leader(*group) == Some(0) && routing.lane(0, *group, 0, 6) == lane;
+            let bounced: Vec<GroupId> = routing.data_groups().filter(of_node).collect();
+            for group in &bounced {
+                routing.not_leader(*group, 0, None);
+            }
+            assert_eq!(loads(&routing, 0, 6).iter().sum::<usize>(), 30 - bounced.len());
+            for group in bounced {
+                routing.not_leader(group, 1, Some(0));
+            }
+            assert_eq!(loads(&routing, 0, 6), [15, 15]);
         }
     }
 

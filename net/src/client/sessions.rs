@@ -10,8 +10,9 @@
 use super::pending::Ticket;
 use engine_core::command::SessionRef;
 use engine_core::group_map::GroupMap;
+use engine_core::sessions::RUNS_CROWDED;
 use raft::ids::{GroupId, Index};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How a group's session stands.
 #[derive(Debug, Default)]
@@ -39,7 +40,13 @@ pub(super) struct Sessions {
     groups: GroupMap<OfGroup>,
     /// What is outstanding under sessions that are used no more.
     retired: HashMap<SessionRef, Outstanding>,
+    /// Writes that wait, as their group has [`WRITES_MAX`] on their way. Hardly ever any.
+    held: BTreeMap<GroupId, VecDeque<Ticket>>,
 }
+
+/// A group has no more numbers than this between the first that waits for its answer and the newest: each may be a run of its
+/// own there, and a session with `RUNS_MAX` of them is dropped.
+pub(super) const WRITES_MAX: u64 = RUNS_CROWDED as u64;
 
 #[derive(Debug, Default)]
 struct OfGroup {
@@ -61,7 +68,7 @@ struct Outstanding {
 
 impl Sessions {
     pub(super) fn new() -> Sessions {
-        Sessions { groups: GroupMap::default(), retired: HashMap::new() }
+        Sessions { groups: GroupMap::default(), retired: HashMap::new(), held: BTreeMap::new() }
     }
 
     pub(super) fn standing(&self, group: GroupId) -> &Standing {
@@ -116,8 +123,41 @@ impl Sessions {
         }
     }
 
-    /// Forgets those who wait for an Open and are not `alive`.
+    /// Whether `group` has as many writes on their way as it may.
+    pub(super) fn is_full(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|there| {
+            let first = there.outstanding.first;
+            first > 0 && there.last_sequence - first + 1 >= WRITES_MAX
+        })
+    }
+
+    /// A write waits until its group is not full any more.
+    pub(super) fn hold(&mut self, group: GroupId, write: Ticket) {
+        self.held.entry(group).or_default().push_back(write);
+    }
+
+    /// Whether any write to `group` is held.
+    pub(super) fn holds(&self, group: GroupId) -> bool {
+        !self.held.is_empty() && self.held.contains_key(&group)
+    }
+
+    /// The next write of those that were held, of a group that is not full.
+    pub(super) fn next_held(&mut self, group: GroupId) -> Option<Ticket> {
+        if self.held.is_empty() || self.is_full(group) {
+            return None;
+        }
+        let held = self.held.get_mut(&group)?;
+        let next = held.pop_front();
+        if held.is_empty() {
+            self.held.remove(&group);
+        }
+        next
+    }
+
+    /// Forgets those who wait for an Open, or for others, and are not `alive`.
     pub(super) fn retain_waiting(&mut self, alive: impl Fn(Ticket) -> bool) {
+        self.held.values_mut().for_each(|held| held.retain(|ticket| alive(*ticket)));
+        self.held.retain(|_, held| !held.is_empty());
         for (_, there) in self.groups.iter_mut() {
             if let Standing::Opening(opening) = &mut there.standing {
                 opening.waiting.retain(|ticket| alive(*ticket));

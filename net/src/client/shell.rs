@@ -2,8 +2,8 @@
 //!
 //! The executor's parts are given: a function that opens a stream to a `host:port`, and one that sleeps. Nothing is
 //! spawned: everything happens while [`Shell::call`] or [`Shell::next`] is awaited, and a dropped future loses nothing
-//! but the time (the request stays submitted, its completion comes from [`Shell::next`]). A stream that has been
-//! opened already can be given to [`Shell::adopt`] instead of having it opened.
+//! but the time (the request stays submitted, its completion comes from [`Shell::next`]). Streams are opened one after the
+//! other. A stream that has been opened already can be given to [`Shell::adopt`] instead of having it opened.
 
 use super::connection::{ConnectionId, Effect};
 use super::core::Core;

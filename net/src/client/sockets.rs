@@ -23,6 +23,9 @@ const ROUGH: Duration = Duration::from_millis(100);
 /// Without a next moment (no request in flight) a caller still gets its turn back.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// The addresses of names, or why they have none.
+pub(super) type Names = BTreeMap<String, Result<VecDeque<SocketAddr>, String>>;
+
 /// All sockets of one client.
 pub(super) struct Sockets {
     epoll: OwnedFd,
@@ -79,17 +82,20 @@ impl Sockets {
         Ok(Sockets { epoll, open: BTreeMap::new(), events: Vec::with_capacity(EVENTS_MAX) })
     }
 
-    /// Starts to open a connection, with address number `turn`, counted around, of those the name has. Resolving it blocks.
+    /// Starts to open a connection, with address number `turn`, counted around, of those the name has. Resolving it blocks, so
+    /// that is done once for those that are opened together: `names`.
     pub(super) fn connect(
         &mut self,
         core: &mut Core,
         connection: ConnectionId,
         address: &str,
         turn: usize,
+        names: &mut Names,
         now: Duration,
     ) {
-        let addresses = match address.to_socket_addrs() {
-            Ok(addresses) => from_turn(addresses.collect(), turn),
+        let resolve = || address.to_socket_addrs().map(Iterator::collect).map_err(|error| error.to_string());
+        let addresses = match names.entry(address.to_owned()).or_insert_with(resolve) {
+            Ok(addresses) => from_turn(addresses.clone(), turn),
             Err(error) => return core.lost(connection, &format!("{address} does not resolve: {error}"), now),
         };
         let started = start(addresses).and_then(|(socket, rest)| {

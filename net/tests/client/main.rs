@@ -2,6 +2,7 @@
 
 mod cluster;
 mod deadlines;
+mod lanes;
 mod retries;
 mod sessions;
 mod versions;

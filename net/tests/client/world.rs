@@ -67,6 +67,8 @@ pub struct World {
     pub refused: BTreeMap<String, Refused>,
     /// Connections of which the network takes nothing more.
     pub full: BTreeSet<ConnectionId>,
+    /// Those that the client has named as having something to send.
+    to_send: BTreeSet<ConnectionId>,
     /// Nodes that answer no ping.
     pub dead: BTreeSet<String>,
     lines: BTreeMap<ConnectionId, Line>,
@@ -115,6 +117,7 @@ impl World {
             now: Duration::from_secs(1000),
             refused: BTreeMap::new(),
             full: BTreeSet::new(),
+            to_send: BTreeSet::new(),
             dead: BTreeSet::new(),
             lines: BTreeMap::new(),
             asked: VecDeque::new(),
@@ -165,6 +168,7 @@ impl World {
                 moved = true;
                 self.effect(effect);
             }
+            self.to_send.extend(std::iter::from_fn(|| self.core.next_to_send()));
             for id in self.lines.keys().copied().collect::<Vec<_>>() {
                 moved |= self.move_bytes(id);
             }
@@ -195,10 +199,10 @@ impl World {
     }
 
     fn move_bytes(&mut self, id: ConnectionId) -> bool {
-        let output = self.core.output(id).to_vec();
-        if output.is_empty() || self.full.contains(&id) {
+        if self.full.contains(&id) || !self.to_send.remove(&id) {
             return self.read(id);
         }
+        let output = self.core.output(id).to_vec();
         self.core.sent(id, output.len());
         let Some(line) = self.lines.get_mut(&id) else { return true };
         line.recv.push(&output);

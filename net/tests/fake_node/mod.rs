@@ -19,6 +19,10 @@ pub struct State {
     data: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What it has executed: no sequence of a client ever twice in a group.
     executed: BTreeSet<(u128, u32, u64)>,
+    /// What each client needs no answers to any more, by group.
+    marks: BTreeMap<(u128, u32), u64>,
+    /// Writes that their own client had called answered.
+    pub below_mark: u64,
     /// Connections that have said hello.
     pub greeted: u64,
     pub writes: u64,
@@ -45,7 +49,18 @@ impl State {
         };
         let map = ClusterMap::founded(&blueprint.record(&[(9, 1)]));
         let (data, executed) = (BTreeMap::new(), BTreeSet::new());
-        State { map, data, executed, greeted: 0, writes: 0, duplicates: 0, stopped: false, waiting_for: Vec::new() }
+        State {
+            map,
+            data,
+            executed,
+            marks: BTreeMap::new(),
+            below_mark: 0,
+            greeted: 0,
+            writes: 0,
+            duplicates: 0,
+            stopped: false,
+            waiting_for: Vec::new(),
+        }
     }
 
     fn write(&mut self, body: &[u8]) -> Response {
@@ -56,7 +71,11 @@ impl State {
             return Response::Outcome(Outcome::Opened { session: Index(1) });
         }
         let group = command.session().group.0;
-        if !self.executed.insert((command.client.0.to_native(), group, command.sequence.to_native())) {
+        let (client, sequence) = (command.client.0.to_native(), command.sequence.to_native());
+        let mark = self.marks.entry((client, group)).or_default();
+        *mark = command.acknowledged.to_native().max(*mark);
+        self.below_mark += u64::from(sequence <= *mark);
+        if !self.executed.insert((client, group, sequence)) {
             self.duplicates += 1;
             return Response::Outcome(Outcome::AlreadyApplied);
         }

@@ -95,7 +95,7 @@ impl Strain {
             && wanting > SHARE_MAX
         {
             let why = if running > SHARE_MAX {
-                "more --threads would help where CPUs are free"
+                "more --threads and --connections would help where CPUs are free"
             } else {
                 "it shares its CPUs with others that are as busy"
             };
