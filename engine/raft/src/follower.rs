@@ -71,9 +71,9 @@ impl Replica {
         let matched = Index(prev.index.0 + entries.len() as u64);
         let start = self.log.start().index;
         let known = entries.iter().take_while(|entry| entry.index < start || self.log.contains(entry.id())).count();
-        let last_known = entries.drain(..known).next_back();
+        let last_known = entries.drain(..known).rfind(|entry| !entry.payload.is_empty());
         // What comes again and again while the disk stands still must not keep what is known with what is new.
-        for entry in &mut entries {
+        for entry in entries.iter_mut().filter(|entry| !entry.payload.is_empty()) {
             if !last_known.as_ref().is_some_and(|last| entry.payload.lies_with(&last.payload)) {
                 break;
             }

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) const PING_ID: u64 = u64::MAX;
 
 /// Redirects a request follows at once; the next one waits for its pause, as the nodes seem to disagree.
-const REDIRECTS_MAX: u32 = 4;
+pub(super) const REDIRECTS_MAX: u32 = 4;
 
 impl Core {
     /// `count` bytes have been received on `connection` into [`Core::spare`].

@@ -1,7 +1,7 @@
 //! What happens because time has passed: pauses end, deadlines pass, silent connections are given up.
 
 use super::answer::PING_ID;
-use super::connection::{ConnectionId, Stage, Trouble};
+use super::connection::{ConnectionId, Stage};
 use super::core::Core;
 use super::pending::{Phase, Ticket, Work};
 use crate::frame::Kind;
@@ -108,7 +108,7 @@ impl Core {
                     continue;
                 }
             };
-            self.broken(id, Trouble::Broken(why.to_owned()));
+            self.silent(id, why);
         }
     }
 

@@ -227,6 +227,13 @@ pub(super) struct Host {
     pub(super) trouble: Trouble,
 }
 
+impl Host {
+    /// All connections to one of its cores.
+    pub(super) fn to_core(&self, core: u16) -> impl Iterator<Item = ConnectionId> {
+        self.connections.range((core, 0)..=(core, u16::MAX)).map(|(_, id)| *id)
+    }
+}
+
 /// Why a connection was of no use.
 #[derive(Clone, Debug)]
 pub(super) enum Trouble {
@@ -302,7 +309,7 @@ impl Hosts {
 /// One thing a shell must do for the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Open a TCP connection to `address` (resolve it anew) and report `connected` or `lost`.
+    /// Open a TCP connection to `address` (resolve it anew, once for those opened together) and report `connected` or `lost`.
     Connect {
         /// Its name from now on.
         connection: ConnectionId,

@@ -142,6 +142,9 @@ impl Core {
     pub(super) fn dispatch_held(&mut self) {
         while let Some(group) = self.to_release.pop() {
             while let Some(held) = self.sessions.next_held(group) {
+                if let Some(pending) = self.pending.get_mut(held) {
+                    pending.why.clear();
+                }
                 self.dispatch(held);
             }
         }
@@ -180,11 +183,14 @@ impl Core {
         pending.host = host;
         let id = match self.hosts.list[host].connections.get(&place) {
             Some(id) => *id,
-            // While no new one is tried, one that is there will do: the node may allow no more.
-            None if self.now < self.hosts.list[host].retry_at => match self.ready_connection(host, place.0) {
-                Some(id) => id,
-                None => return self.unreachable(ticket),
-            },
+            // While no new one is tried, one that is there will do, or that comes: the node may allow no more.
+            None if self.now < self.hosts.list[host].retry_at => {
+                let ready = self.ready_connection(host, place.0);
+                match ready.or_else(|| self.hosts.list[host].to_core(place.0).next()) {
+                    Some(id) => id,
+                    None => return self.unreachable(ticket),
+                }
+            }
             None => self.connect(host, place),
         };
         let (Some(connection), Some(pending)) = (self.connections.get_mut(&id), self.pending.get_mut(ticket)) else {
@@ -201,9 +207,8 @@ impl Core {
 
     /// A connection to a core of a host that can be used, if there is one.
     pub(super) fn ready_connection(&self, host: usize, core: u16) -> Option<ConnectionId> {
-        let all = self.hosts.list[host].connections.range((core, 0)..=(core, u16::MAX)).map(|(_, id)| *id);
         let is_ready = |id: &ConnectionId| self.connections.get(id).is_some_and(|it| it.stage == Stage::Ready);
-        all.into_iter().find(is_ready)
+        self.hosts.list[host].to_core(core).find(is_ready)
     }
 
     /// Writes the requests that wait for a connection, as far as it has room.

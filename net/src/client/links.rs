@@ -1,5 +1,6 @@
 //! Connections opening, greeting and failing.
 
+use super::answer::REDIRECTS_MAX;
 use super::connection::{Connection, ConnectionId, Effect, Stage, Trouble};
 use super::core::Core;
 use super::error::ClientError;
@@ -7,6 +8,17 @@ use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::Answer;
 use crate::hello::{HELLO_BYTES, Hello, HelloRefusal, HelloReply};
 use std::time::Duration;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The other side ended it, or did not take it.
+    OtherSide,
+    /// What the other side said made this side end it.
+    ThisSide,
+    /// The other side said nothing.
+    Silence,
+}
 
 impl Core {
     /// The TCP connection that an [`Effect::Connect`] asked for is open. The core now says hello.
@@ -24,18 +36,24 @@ impl Core {
     /// Opening a connection failed, or an open one broke; `why` is for people. Its requests are retried.
     pub fn lost(&mut self, connection: ConnectionId, why: &str, now: Duration) {
         self.now = self.now.max(now);
-        self.over(connection, Trouble::Broken(why.to_owned()), true);
+        self.over(connection, Trouble::Broken(why.to_owned()), End::OtherSide);
     }
 
     /// The connection cannot be used any further.
     pub(super) fn broken(&mut self, connection: ConnectionId, trouble: Trouble) {
         self.effect(Effect::Close { connection });
-        self.over(connection, trouble, false);
+        self.over(connection, trouble, End::ThisSide);
+    }
+
+    /// Nothing has come on the connection for too long.
+    pub(super) fn silent(&mut self, connection: ConnectionId, why: &str) {
+        self.effect(Effect::Close { connection });
+        self.over(connection, Trouble::Broken(why.to_owned()), End::Silence);
     }
 
     /// The connection is no more, as the other side ended it or as this one did. What waited for it or for answers from it
     /// goes elsewhere.
-    fn over(&mut self, connection: ConnectionId, trouble: Trouble, by_other_side: bool) {
+    fn over(&mut self, connection: ConnectionId, trouble: Trouble, end: End) {
         let Some(lost) = self.connections.remove(&connection) else { return };
         self.to_be_sent.retain(|id| *id != connection);
         let host = &mut self.hosts.list[lost.host];
@@ -48,8 +66,12 @@ impl Core {
             host.retry_at = self.now + self.retry.pause(host.failures);
         }
         // Of several connections to a core one may be refused, or end: the others say that the node is there. Silence is a node's.
-        let one_of_several =
-            (by_other_side || lost.stage != Stage::Ready) && self.ready_connection(lost.host, lost.core).is_some();
+        let says_nothing_of_others = match end {
+            End::OtherSide => true,
+            End::ThisSide => lost.stage != Stage::Ready,
+            End::Silence => false,
+        };
+        let one_of_several = says_nothing_of_others && self.ready_connection(lost.host, lost.core).is_some();
         for ticket in lost.held_back.iter().chain(&lost.queued) {
             if self.pending.get(*ticket).is_some_and(|pending| pending.phase == Phase::Queued(connection)) {
                 self.goes_elsewhere(*ticket, one_of_several);
@@ -58,15 +80,16 @@ impl Core {
         let in_flight = self.pending.iter().filter(|(_, pending)| pending.phase == Phase::InFlight(connection));
         let in_flight: Vec<Ticket> = in_flight.map(|(ticket, _)| ticket).collect();
         for ticket in in_flight {
-            self.unanswered(ticket, &lost, by_other_side, one_of_several);
+            self.unanswered(ticket, &lost, end == End::OtherSide, one_of_several);
         }
     }
 
-    /// A request that waited for a connection that is no more, or for its answer from there: on another one to the same core, or
-    /// as if the host could not be reached.
+    /// A request waited for a connection that is no more, or for its answer from there. One to a group goes to the same core
+    /// again, if that is there, a few times; else the host could not be reached.
     fn goes_elsewhere(&mut self, ticket: Ticket, one_of_several: bool) {
         let Some(pending) = self.pending.get(ticket) else { return };
-        if !one_of_several {
+        let is_of_group = !matches!(pending.work, Work::Direct { .. } | Work::FetchMap { .. });
+        if !one_of_several || !is_of_group || pending.redirects >= REDIRECTS_MAX {
             return self.unreachable(ticket);
         }
         let host = &self.hosts.list[pending.host];

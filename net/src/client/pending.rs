@@ -115,7 +115,7 @@ impl Ticket {
         u64::from(self.serial) << 32 | u64::from(self.slot)
     }
 
-    /// A number that no other pending request has, as low as may be.
+    /// A number that no other pending request has, below the most there ever were at once.
     pub(super) fn turn(self) -> u32 {
         self.slot
     }

@@ -127,6 +127,7 @@ where
         };
         network.or(clock).await;
         self.looked_at = self.started.elapsed();
+        self.core.tick(self.looked_at);
         self.collect();
     }
 

@@ -118,7 +118,8 @@ fn a_group_has_no_more_writes_on_their_way_than_its_session_takes() {
     let open = world.one_within(MOMENT);
     assert!(open.is_open());
     world.answer(&open, &Response::Outcome(Outcome::Opened { session: raft::ids::Index(90) }));
-    assert_eq!(world.some_within(MOMENT).len(), 9, "eight that waited, and the one that was refused");
+    assert_eq!(world.asked().len(), 9, "those that waited");
+    assert_eq!(world.one_within(MOMENT).command().sequence, RUNS_CROWDED as u64 + 12, "the one that was refused");
 }
 
 #[test]
@@ -136,4 +137,24 @@ fn a_write_that_waited_for_others_to_its_end_was_not_applied() {
     assert!(results.iter().all(|(_, result)| matches!(result, Err(ClientError::OutcomeUnknown { .. }))));
     assert!(matches!(&result, Err(ClientError::NotApplied { why }) if why.contains("on their way")), "{result:?}");
     assert_eq!((id, world.asked().len()), (last, 0));
+}
+
+#[test]
+fn a_request_whose_connections_end_each_time_tries_another_node_in_the_end() {
+    let (mut world, asked) = reading();
+    let leader = asked[0].address.clone();
+    answer_all(&mut world, &asked);
+    let key = world.key_of(1);
+    world.get(&key);
+    let mut tries = 0;
+    loop {
+        let asked = world.one_within(MOMENT);
+        if asked.address != leader {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 10, "for ever");
+        world.cut(asked.connection);
+    }
+    assert!(tries > 1);
 }
