@@ -8,27 +8,21 @@ use crate::exit::{Code, Failure};
 
 /// A client of the cluster that the endpoints belong to.
 pub fn connect(globals: &Globals) -> Result<Client, Failure> {
-    Client::connect(&globals.endpoints, options(globals)).map_err(Failure::from)
+    connect_for_many(globals, 1, 0)
 }
 
 /// One that keeps `requests` under way, over `connections` to all nodes together.
 pub fn connect_for_many(globals: &Globals, connections: u32, requests: usize) -> Result<Client, Failure> {
-    let usual = options(globals);
+    let usual = ClientOptions::default();
     let options = ClientOptions {
+        timeout: globals.timeout,
+        connect_timeout: globals.timeout.min(usual.connect_timeout),
         connections: u16::try_from(connections).unwrap_or(u16::MAX),
         requests_max: requests.max(usual.requests_max),
         bytes_max: usual.bytes_max.saturating_mul(connections as usize),
         ..usual
     };
     Client::connect(&globals.endpoints, options).map_err(Failure::from)
-}
-
-fn options(globals: &Globals) -> ClientOptions {
-    ClientOptions {
-        timeout: globals.timeout,
-        connect_timeout: globals.timeout.min(ClientOptions::default().connect_timeout),
-        ..ClientOptions::default()
-    }
 }
 
 impl From<ClientError> for Failure {

@@ -69,7 +69,8 @@ impl Entry {
         LogId { term: self.term, index: self.index }
     }
 
-    /// What it costs in a queue or window, in bytes: the payload and a fixed share for the rest.
+    /// What it counts for in a queue or window, in bytes: the payload and a fixed share for the rest. The last that is left of those
+    /// that came together keeps a whole piece ([`crate::payload::PIECE_BYTES`]).
     pub fn bytes(&self) -> usize {
         self.payload.len() + 32
     }

@@ -2,8 +2,8 @@
 //!
 //! There is no thread of its own: the client lives while one of its methods runs. One request at a time with
 //! [`Client::put`] and its like, or many in flight with [`Client::submit`] and [`Client::poll`], or [`Pipeline`].
-//! Host names are resolved anew whenever connections are opened; every address of a name is tried, the next one at the next attempt if one
-//! says nothing.
+//! Host names are resolved anew whenever connections are opened; every address of a name is tried, the next one at the next
+//! attempt if one says nothing.
 
 use super::connection::Effect;
 use super::core::Core;
