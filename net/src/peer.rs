@@ -17,15 +17,18 @@
 
 use crate::archive;
 use crate::frame::{self, BODY_BYTES_MAX, Kind};
-use raft::entry::{Entry, EntryKind, LogId};
+use raft::entry::{Entries, Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::{AppendReply, Body, Message};
 use raft::payload::{Payload, Pieces};
 use rkyv::boxed::{ArchivedBox, BoxResolver};
 use rkyv::rancor::Fallible;
 use rkyv::ser::{Allocator, Writer};
-use rkyv::with::{ArchiveWith, Map, SerializeWith, With};
+use rkyv::vec::{ArchivedVec, VecResolver};
+use rkyv::with::{ArchiveWith, SerializeWith, With};
 use rkyv::{Place, SerializeUnsized};
+use smallvec::SmallVec;
+use std::ops::Range;
 
 /// A batch that has reached this many bytes takes no further message.
 pub const BATCH_BYTES_SOFT_MAX: usize = 256 << 10;
@@ -169,8 +172,8 @@ enum BodyMirror {
     Append {
         prev: LogId,
         commit: Index,
-        #[rkyv(with = Map<EntryMirror>)]
-        entries: Vec<Entry>,
+        #[rkyv(with = EntryList)]
+        entries: Entries,
     },
     AppendReply(#[rkyv(with = AppendReplyMirror)] AppendReply),
     Heartbeat {
@@ -224,6 +227,25 @@ struct EntryMirror {
     kind: EntryKind,
     #[rkyv(with = SharedBytes)]
     payload: Payload,
+}
+
+/// Entries as a list of archived ones, whether they lie in their list itself or elsewhere in memory.
+struct EntryList;
+
+impl ArchiveWith<Entries> for EntryList {
+    type Archived = ArchivedVec<ArchivedEntry>;
+    type Resolver = VecResolver;
+
+    fn resolve_with(entries: &Entries, resolver: VecResolver, out: Place<ArchivedVec<ArchivedEntry>>) {
+        ArchivedVec::resolve_from_len(entries.len(), resolver, out);
+    }
+}
+
+impl<S: Fallible + Writer + Allocator + ?Sized> SerializeWith<Entries, S> for EntryList {
+    fn serialize_with(entries: &Entries, serializer: &mut S) -> Result<VecResolver, S::Error> {
+        let each = entries.iter().map(With::<Entry, EntryMirror>::cast);
+        ArchivedVec::<ArchivedEntry>::serialize_from_iter::<With<Entry, EntryMirror>, _, _>(each, serializer)
+    }
 }
 
 /// An entry's kind as its number: raft's own table decides what a number means.
@@ -303,9 +325,9 @@ fn to_message(archived: &ArchivedMessage, bytes: &[u8]) -> Option<Message> {
 }
 
 /// Their payloads lie one behind the other in `bytes`, before everything else.
-fn to_entries(archived: &[ArchivedEntry], bytes: &[u8]) -> Option<Vec<Entry>> {
+fn to_entries(archived: &[ArchivedEntry], bytes: &[u8]) -> Option<Entries> {
     let start = |entry: &ArchivedEntry| entry.payload.as_ptr().addr().checked_sub(bytes.as_ptr().addr());
-    let mut parts = Vec::with_capacity(archived.len());
+    let mut parts = SmallVec::<[Range<usize>; 1]>::with_capacity(archived.len());
     let mut before = 0;
     for entry in archived {
         // One without bytes may point anywhere.
@@ -328,7 +350,11 @@ fn to_entries(archived: &[ArchivedEntry], bytes: &[u8]) -> Option<Vec<Entry>> {
             payload: pieces.payload(parts[at].clone(), parts[at + 1..].iter().map(|part| part.end)),
         })
     };
-    archived.iter().enumerate().map(to_entry).collect()
+    let each = archived.iter().enumerate().map(to_entry);
+    match archived.len() {
+        1 => each.collect(),
+        _ => each.collect::<Option<Vec<Entry>>>().map(Entries::from),
+    }
 }
 
 fn index(archived: &rkyv::Archived<Index>) -> Index {

@@ -172,7 +172,7 @@ fn layout_of_peer_messages_is_frozen() {
         ("peer_pre_vote_reply", Body::PreVoteReply { granted: true }),
         ("peer_vote", Body::Vote { last, transfer: true }),
         ("peer_vote_reply", Body::VoteReply { granted: true }),
-        ("peer_append", Body::Append { prev: last, commit: Index(2), entries: vec![command, noop] }),
+        ("peer_append", Body::Append { prev: last, commit: Index(2), entries: vec![command, noop].into() }),
         ("peer_append_accepted", Body::AppendReply(AppendReply::Accepted { matched: Index(6) })),
         (
             "peer_append_rejected",

@@ -31,8 +31,9 @@ fn any_body() -> impl Strategy<Value = Body> {
         any::<bool>().prop_map(|granted| Body::PreVoteReply { granted }),
         (any_log_id(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
         any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
-        (any_log_id(), any::<u64>(), prop::collection::vec(any_entry(), 0..8))
-            .prop_map(|(prev, commit, entries)| { Body::Append { prev, commit: Index(commit), entries } }),
+        (any_log_id(), any::<u64>(), prop::collection::vec(any_entry(), 0..8)).prop_map(|(prev, commit, entries)| {
+            Body::Append { prev, commit: Index(commit), entries: entries.into() }
+        }),
         any::<u64>().prop_map(|matched| Body::AppendReply(AppendReply::Accepted { matched: Index(matched) })),
         (any::<u64>(), any_log_id(), any::<u64>()).prop_map(|(prev, hint, last)| {
             Body::AppendReply(AppendReply::Rejected { prev: Index(prev), hint, last: Index(last) })
@@ -62,7 +63,7 @@ fn any_message() -> impl Strategy<Value = (GroupId, Message)> {
 
 fn append(entries: Vec<Entry>) -> Message {
     let prev = LogId { term: Term(1), index: Index(4) };
-    let body = Body::Append { prev, commit: Index(3), entries };
+    let body = Body::Append { prev, commit: Index(3), entries: entries.into() };
     Message { from: ReplicaId(1), to: ReplicaId(2), term: Term(2), body }
 }
 

@@ -37,7 +37,7 @@ fn the_log_is_cut_only_as_far_as_the_store_holds_it_durably() {
     let (mut shard, others) = shard(20);
     let mut effects = Effects::default();
     shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    let beat = Body::Append { prev: id(20), commit: Index(20), entries: Vec::new() };
+    let beat = Body::Append { prev: id(20), commit: Index(20), entries: Default::default() };
     tell(&mut shard, &mut effects, others[0], Term(1), beat);
     for _ in 0..4 {
         shard.handle(Event::Tick, &mut effects);
@@ -85,7 +85,7 @@ fn a_replica_without_a_provable_log_says_nothing_whatever_it_is_told() {
         Body::PreVote { last: id(9) },
         Body::Vote { last: id(9), transfer: false },
         Body::Vote { last: id(9), transfer: true },
-        Body::Append { prev: id(0), commit: Index(0), entries: Vec::new() },
+        Body::Append { prev: id(0), commit: Index(0), entries: Default::default() },
         Body::Heartbeat { commit: Index(0), round: 1, settled: Index(0) },
         Body::SnapshotOffer { last: id(9) },
         Body::TimeoutNow,
@@ -186,7 +186,7 @@ fn a_snapshot_that_contradicts_what_is_committed_here_is_not_let_in() {
     let (mut shard, others) = shard(20);
     let mut effects = Effects::default();
     shard.handle(Event::Persisted { through: RECOVERED }, &mut effects);
-    let known = Body::Append { prev: id(20), commit: Index(20), entries: Vec::new() };
+    let known = Body::Append { prev: id(20), commit: Index(20), entries: Default::default() };
     for body in [known, Body::SnapshotOffer { last: id(90) }] {
         tell(&mut shard, &mut effects, others[0], Term(2), body);
     }

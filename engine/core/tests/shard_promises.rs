@@ -21,7 +21,7 @@ fn nothing_recovered_is_acknowledged_or_applied_before_its_batch_is_durable() {
     let mut effects = Effects::default();
     let leads = others[0];
     let last = LogId { term: Term(1), index: Index(2) };
-    let beat = Body::Append { prev: last, commit: Index(2), entries: Vec::new() };
+    let beat = Body::Append { prev: last, commit: Index(2), entries: Default::default() };
     tell(&mut shard, &mut effects, leads, Term(1), beat);
     shard.finish(&mut effects);
     assert!(effects.persist.is_empty() && effects.apply.is_empty());
@@ -73,7 +73,7 @@ fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
     let append = |kind, prev: u64, commit| Body::Append {
         prev: LogId { term: Term(u64::from(prev > 0)), index: Index(prev) },
         commit,
-        entries: vec![Entry { term: Term(1), index: Index(prev + 1), kind, payload: Payload::from([1]) }],
+        entries: vec![Entry { term: Term(1), index: Index(prev + 1), kind, payload: Payload::from([1]) }].into(),
     };
     tell(&mut shard, &mut effects, others[0], Term(1), append(EntryKind::Noop, 0, Index(0)));
     shard.finish(&mut effects);
@@ -84,7 +84,8 @@ fn a_full_disk_takes_no_commands_but_what_a_new_leader_begins_with() {
     // A leader of a later term, which cannot commit what it begins with unless the command before it is taken.
     let entry = |term, index, kind| Entry { term: Term(term), index: Index(index), kind, payload: Payload::from([1]) };
     let entries = vec![entry(1, 2, EntryKind::Command), entry(2, 3, EntryKind::Noop), entry(2, 4, EntryKind::Command)];
-    let begins = Body::Append { prev: LogId { term: Term(1), index: Index(1) }, commit: Index(1), entries };
+    let begins =
+        Body::Append { prev: LogId { term: Term(1), index: Index(1) }, commit: Index(1), entries: entries.into() };
     tell(&mut shard, &mut effects, others[1], Term(2), begins);
     shard.finish(&mut effects);
     assert_eq!(shard.replica(GROUP).map(|replica| replica.last().index), Some(Index(3)), "no more than that");

@@ -43,6 +43,10 @@ pub struct Entry {
     pub payload: Payload,
 }
 
+/// Entries in order, without a gap. A group with little to do has them one at a time, and a thousand such groups would ask for cold
+/// memory for each: the first lies in the list itself.
+pub type Entries = smallvec::SmallVec<[Entry; 1]>;
+
 /// The identity of an entry: no two entries of a group share both (paper section 5.3, Log Matching).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,

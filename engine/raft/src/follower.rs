@@ -1,6 +1,6 @@
 //! Taking what a leader says into the log, and nothing a leader of an older term says.
 
-use crate::entry::{Entry, EntryKind, LogId};
+use crate::entry::{Entries, EntryKind, LogId};
 use crate::ids::{Index, ReplicaId};
 use crate::membership::Membership;
 use crate::message::{AppendReply, Body};
@@ -51,7 +51,7 @@ impl Replica {
         from: ReplicaId,
         prev: LogId,
         commit: Index,
-        mut entries: Vec<Entry>,
+        mut entries: Entries,
         ready: &mut Ready,
     ) {
         if !self.follow(from, ready) {
@@ -95,7 +95,7 @@ impl Replica {
     }
 
     /// Puts entries of a leader into the log, over whatever contradicts the first of them.
-    fn take(&mut self, entries: Vec<Entry>, ready: &mut Ready) {
+    fn take(&mut self, entries: Entries, ready: &mut Ready) {
         let Some(first) = entries.first() else { return };
         self.memberships.truncate(first.index);
         let memberships: Vec<(Index, Membership)> = entries

@@ -10,7 +10,7 @@
 //! Entries leave the window when they are durable and applied; the journal has them after that. When it is much too full, those
 //! that are durable and committed leave it, too, and come back from there to be applied: a store may lag for long (rule 21).
 
-use crate::entry::{Entry, LogId};
+use crate::entry::{Entries, Entry, LogId};
 use crate::ids::{Index, Term};
 use crate::queue::Queue;
 use crate::ready::Ready;
@@ -19,6 +19,9 @@ use std::collections::VecDeque;
 
 /// Entries that a slice has room for from its beginning; larger ones grow.
 const SLICE_ROOM: u64 = 1024;
+
+/// Room for so many is made at once when a turn has a second entry: more will follow.
+const FURTHER_ENTRIES: usize = 7;
 
 /// What is not applied yet stays in memory until the window holds so many times what it may: to read it again costs more.
 const UNAPPLIED_FACTOR: usize = 4;
@@ -117,7 +120,7 @@ impl Log {
 
     /// Entries from `from` to `last`, as many as fit in `bytes_max`, but one in any case if there is one.
     /// `None` if `from` has left the memory.
-    pub(crate) fn slice(&self, from: Index, last: Index, bytes_max: usize) -> Option<Vec<Entry>> {
+    pub(crate) fn slice(&self, from: Index, last: Index, bytes_max: usize) -> Option<Entries> {
         let start = self.window_start();
         if from < start {
             return None;
@@ -125,7 +128,11 @@ impl Log {
         let mut bytes: usize = 0;
         let skipped = (from.0 - start.0) as usize;
         let wanted = (last.0 + 1).saturating_sub(from.0).min(SLICE_ROOM) as usize;
-        let mut entries = Vec::with_capacity(wanted.min(self.window.len().saturating_sub(skipped)));
+        let there = self.window.len().saturating_sub(skipped);
+        if wanted.min(there) == 1 {
+            return Some(self.window.iter().skip(skipped).take(1).cloned().collect());
+        }
+        let mut entries = Vec::with_capacity(wanted.min(there));
         for entry in self.window.iter().skip(skipped).take_while(|entry| entry.index <= last) {
             bytes = bytes.saturating_add(entry.bytes());
             if bytes > bytes_max && !entries.is_empty() {
@@ -133,7 +140,7 @@ impl Log {
             }
             entries.push(entry.clone());
         }
-        Some(entries)
+        Some(entries.into())
     }
 
     /// Bytes of the entries in memory from `from` to `last`.
@@ -146,9 +153,10 @@ impl Log {
     ///
     /// # Panics
     /// If that would take back a committed entry (rule 4), or if they leave a gap.
-    pub(crate) fn append(&mut self, entries: Vec<Entry>, ready: &mut Ready) {
+    pub(crate) fn append(&mut self, entries: Entries, ready: &mut Ready) {
         let (Some(first), Some(last)) = (entries.first().map(Entry::id), entries.last().map(Entry::id)) else { return };
         self.begin_write(first.index, last, ready);
+        ready.entries.reserve(entries.len());
         for entry in entries {
             self.push(entry, ready);
         }
@@ -179,6 +187,9 @@ impl Log {
         self.terms.append(entry.id());
         self.window_bytes += entry.bytes();
         self.window.push_back(entry.clone());
+        if ready.entries.len() == 1 {
+            ready.entries.reserve(FURTHER_ENTRIES);
+        }
         ready.entries.push(entry);
     }
 
@@ -292,7 +303,7 @@ mod tests {
     use super::*;
     use crate::entry::EntryKind;
 
-    fn entries(ids: &[(u64, u64)]) -> Vec<Entry> {
+    fn entries(ids: &[(u64, u64)]) -> Entries {
         let entry = |&(term, index): &(u64, u64)| Entry {
             term: Term(term),
             index: Index(index),
@@ -388,7 +399,7 @@ mod tests {
         assert_eq!(log.slice(Index(2), Index(4), 1_000), None);
         assert_eq!(log.slice(Index(3), Index(9), 1).map(|entries| entries.len()), Some(1));
         assert_eq!(log.slice(Index(3), Index(9), 200).map(|entries| entries.len()), Some(2));
-        assert_eq!(log.slice(Index(5), Index(9), 200), Some(vec![]));
+        assert_eq!(log.slice(Index(5), Index(9), 200), Some(Entries::new()));
         assert_eq!(log.bytes_between(Index(1), Index(3)), 100);
     }
 

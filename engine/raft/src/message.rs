@@ -1,6 +1,6 @@
 //! What replicas of one group say to each other. Messages may be lost, repeated and reordered; none may be forged.
 
-use crate::entry::{Entry, LogId};
+use crate::entry::{Entries, LogId};
 use crate::ids::{Index, ReplicaId, Term};
 use crate::membership::Membership;
 
@@ -16,6 +16,9 @@ pub struct Message {
     /// What is said.
     pub body: Body,
 }
+
+/// Messages that leave together. It is one nearly always, which lies in the list itself.
+pub type Messages = smallvec::SmallVec<[Message; 1]>;
 
 /// What is said. Each variant has exactly the fields it needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,7 @@ pub enum Body {
         /// The leader's commit index.
         commit: Index,
         /// The entries, contiguous from `prev.index + 1`; empty for a probe.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// The answer to [`Body::Append`].
     AppendReply(AppendReply),

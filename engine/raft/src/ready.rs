@@ -5,9 +5,9 @@
 //! are, send `send_after_persist` and call `Replica::persisted`. There is no flag that moves a
 //! message from one list to the other: a promise cannot be sent early by mistake (rule 1).
 
-use crate::entry::{Entry, HardState, LogId};
+use crate::entry::{Entries, HardState, LogId};
 use crate::ids::{Index, ReplicaId};
-use crate::message::Message;
+use crate::message::{Message, Messages};
 
 /// The effects of what a replica was told since the last `Ready` was taken. Empty vectors own no memory.
 #[derive(Debug, Default)]
@@ -17,11 +17,11 @@ pub struct Ready {
     /// The log restarts after this entry, empty, as a snapshot covers what went before. Precedes `entries`.
     pub log_start: Option<LogId>,
     /// Contiguous entries to make durable. They replace everything from the first one's index on.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// May leave at once: AppendEntries of a leader, heartbeats, pre-votes, questions.
     pub send: Vec<Message>,
     /// Leaves only when everything above is durable: votes and their requests, append acknowledgements.
-    pub send_after_persist: Vec<Message>,
+    pub send_after_persist: Messages,
     /// `Replica::applicable` has grown to this: apply up to here, no further.
     pub commit: Option<Index>,
     /// Entries that are no longer in memory and are needed: read them from the journal, then call `Replica::fetched`.

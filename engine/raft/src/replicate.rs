@@ -1,6 +1,6 @@
 //! Getting the log to the peers: AppendEntries out, their answers in (paper section 5.3).
 
-use crate::entry::{Entry, LogId};
+use crate::entry::{Entries, Entry, LogId};
 use crate::ids::{Index, ReplicaId, Term};
 use crate::log::Log;
 use crate::message::{AppendReply, Body, Message};
@@ -37,7 +37,7 @@ impl Replica {
         let sender = Sender { options: &self.options, log: &self.log, term, now: self.timeouts.now() };
         for (&id, peer) in leader.peers.iter_mut() {
             if sender.is_commit_due(peer) {
-                sender.send_append(id, peer, Vec::new(), ready);
+                sender.send_append(id, peer, Entries::new(), ready);
             }
         }
     }
@@ -52,7 +52,7 @@ impl Replica {
         if let Some(peer) = leader.peers.get_mut(&to)
             && peer.next > self.log.start().index
         {
-            sender.send_append(to, peer, Vec::new(), ready);
+            sender.send_append(to, peer, Entries::new(), ready);
         }
     }
 
@@ -100,7 +100,7 @@ impl Replica {
 
     /// Entries that were asked for in `Ready::fetch`, in answer to it; at least one. They are checked against
     /// the log and sent; what does not fit is counted and tried again.
-    pub fn fetched(&mut self, peer: ReplicaId, entries: Vec<Entry>, ready: &mut Ready) {
+    pub fn fetched(&mut self, peer: ReplicaId, entries: Entries, ready: &mut Ready) {
         let term = self.hard_state.term;
         let now = self.timeouts.now();
         let State::Leader(leader) = &mut self.state else { return };
@@ -179,7 +179,7 @@ impl Sender<'_> {
                 Flow::Replicate(_) if peer.next > self.log.last().index => return,
                 Flow::Replicate(_) => false,
             };
-            let entries = if bare { Some(Vec::new()) } else { self.entries_for(peer) };
+            let entries = if bare { Some(Entries::new()) } else { self.entries_for(peer) };
             match entries {
                 Some(entries) => self.send_append(to, peer, entries, ready),
                 None => return self.fetch(to, peer, ready),
@@ -194,7 +194,7 @@ impl Sender<'_> {
         may && self.now - peer.sent >= 2 && self.commit_for(peer.next.prev()) > peer.commit_told
     }
 
-    fn entries_for(&self, peer: &Progress) -> Option<Vec<Entry>> {
+    fn entries_for(&self, peer: &Progress) -> Option<Entries> {
         self.log.slice(peer.next, self.log.last().index, self.bytes_max(peer))
     }
 
@@ -212,7 +212,7 @@ impl Sender<'_> {
     }
 
     /// One AppendEntries from `peer.next` on.
-    fn send_append(&self, to: ReplicaId, peer: &mut Progress, entries: Vec<Entry>, ready: &mut Ready) {
+    fn send_append(&self, to: ReplicaId, peer: &mut Progress, entries: Entries, ready: &mut Ready) {
         let index = peer.next.prev();
         let Some(term) = self.log.term_of(index) else {
             panic!("entry {index}, before what {to} gets next, is not in the log from {:?}", self.log.start());

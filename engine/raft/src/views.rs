@@ -1,7 +1,7 @@
 //! What a host may know of a replica. Nothing here changes anything.
 
 use crate::anomalies::Anomalies;
-use crate::entry::{Entry, HardState, LogId};
+use crate::entry::{Entries, HardState, LogId};
 use crate::follower::Follower;
 use crate::ids::{Index, ReplicaId, Term};
 use crate::membership::Membership;
@@ -126,7 +126,7 @@ impl Replica {
 
     /// Entries from `from` to `last`, fewer if they exceed `bytes_max`, but at least one if there is one.
     /// `None` if `from` is not in memory any more: the journal has it.
-    pub fn entries_in_memory(&self, from: Index, last: Index, bytes_max: usize) -> Option<Vec<Entry>> {
+    pub fn entries_in_memory(&self, from: Index, last: Index, bytes_max: usize) -> Option<Entries> {
         self.log.slice(from, last, bytes_max)
     }
 

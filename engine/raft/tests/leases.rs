@@ -60,11 +60,11 @@ fn write(replica: &mut Replica, ready: &mut Ready) {
         let last = ready.entries.last().map(|entry| entry.id());
         let persisted = Persisted { last, hard_state: ready.hard_state.take(), log_start: None };
         ready.entries.clear();
-        ready.send.append(&mut ready.send_after_persist);
+        ready.send.extend(ready.send_after_persist.drain(..));
         replica.persisted(persisted, ready);
         write(replica, ready);
     }
-    ready.send.append(&mut ready.send_after_persist);
+    ready.send.extend(ready.send_after_persist.drain(..));
 }
 
 fn votes(replica: &mut Replica, from: ReplicaId, term: u64, transfer: bool) -> bool {

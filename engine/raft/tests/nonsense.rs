@@ -164,7 +164,7 @@ fn append(random: &mut Random, term: Term) -> Body {
         let index = Index(prev.index.0.saturating_add(position + skipped));
         entries.push(Entry { term: Term(of), index, kind, payload: payload.into() });
     }
-    Body::Append { prev, commit: index(random), entries }
+    Body::Append { prev, commit: index(random), entries: entries.into() }
 }
 
 fn membership(random: &mut Random) -> Vec<u8> {

@@ -13,7 +13,7 @@ use super::runtime;
 use super::storing::Urgency;
 use engine_core::journal::{Extent, SegmentId};
 use engine_core::shard::{Event, Pressure};
-use raft::entry::Entry;
+use raft::entry::{Entries, Entry};
 use raft::ids::{GroupId, Index};
 use std::io;
 use std::rc::Rc;
@@ -163,18 +163,12 @@ pub fn spare_failed(core: &Core, id: SegmentId, old: Option<SegmentId>, full: bo
 }
 
 /// Reads old entries of a group back, for a slow peer or for the own store; `None` if they are not there any more.
-pub async fn read_entries(
-    core: &Core,
-    group: GroupId,
-    from: Index,
-    last: Index,
-    bytes_max: usize,
-) -> Option<Vec<Entry>> {
+pub async fn read_entries(core: &Core, group: GroupId, from: Index, last: Index, bytes_max: usize) -> Option<Entries> {
     while core.state.borrow().journal.is_moving(group, from) {
         runtime::sleep(MOVES_FOR).await;
     }
     let extents = core.state.borrow().journal.locate(group, from, last, bytes_max);
-    let mut entries = Vec::with_capacity(extents.len());
+    let mut entries = Entries::with_capacity(extents.len());
     let mut left = extents.as_slice();
     while let Some(first) = left.first() {
         let (count, length) = span(left);
@@ -218,7 +212,7 @@ async fn read(core: &Core, first: &Extent, length: usize) -> Option<Vec<u8>> {
 }
 
 /// Entries that begin where they were asked for, if there are any.
-fn whole(entries: Vec<Entry>, from: Index) -> Option<Vec<Entry>> {
+fn whole(entries: Entries, from: Index) -> Option<Entries> {
     match entries.first() {
         Some(first) if first.index == from => Some(entries),
         _ => None,

@@ -372,7 +372,7 @@ mod tests {
     fn append(bytes: usize) -> Message {
         let payload = vec![0; bytes].into();
         let entry = Entry { term: Term(1), index: Index(2), kind: EntryKind::Command, payload };
-        let body = Body::Append { prev: LogId::default(), commit: Index(1), entries: vec![entry] };
+        let body = Body::Append { prev: LogId::default(), commit: Index(1), entries: vec![entry].into() };
         Message { from: ReplicaId(1), to: ReplicaId(2), term: Term(1), body }
     }
 

@@ -86,7 +86,7 @@ impl World {
             Inside::Fetched(group, peer, from, extents) => {
                 let entries = self.read_entries(place, from, &extents)?;
                 self.totals.add("entries fetched for peers", entries.as_ref().map_or(0, Vec::len) as u64);
-                self.handle(place, Event::Fetched { group, peer, entries });
+                self.handle(place, Event::Fetched { group, peer, entries: entries.map(Into::into) });
                 Ok(())
             }
             Inside::Replay(replay) => {
@@ -97,7 +97,7 @@ impl World {
                 // Gone from the journal: the shard knows whether a snapshot has replaced them.
                 let entries = self.read_entries(place, from, &extents)?.unwrap_or_default();
                 self.totals.add("entries replayed from the journal", entries.len() as u64);
-                self.handle(place, Event::Replayed { group, entries });
+                self.handle(place, Event::Replayed { group, entries: entries.into() });
                 Ok(())
             }
             Inside::Read(read) => {

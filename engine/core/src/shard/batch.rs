@@ -75,7 +75,9 @@ impl Group {
         if !self.waiting.has_next() {
             return;
         }
-        self.waiting.take_next().each(|write, command| {
+        let next = self.waiting.take_next();
+        self.gathered.get().entries.reserve(next.tickets().count());
+        next.each(|write, command| {
             if let Err(why) = self.write(write, command) {
                 effects.answers.push((write.ticket, Answer::Refused(why)));
             }

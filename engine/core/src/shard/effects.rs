@@ -5,7 +5,7 @@ use crate::command::Outcome;
 use crate::exchange::Word;
 use crate::snapshot::{End, Header};
 use crate::state_machine::ApplyRun;
-use raft::entry::{Entry, HardState, LogId};
+use raft::entry::{Entries, HardState, LogId};
 use raft::ids::{GroupId, Index, ReplicaId, Term};
 use raft::message::Message;
 
@@ -93,7 +93,7 @@ pub struct Persist {
     /// A new log start with the membership in force there, after a snapshot was installed.
     pub log_start: Option<(LogId, Vec<u8>)>,
     /// Entries; they replace everything from the first one's index on.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 /// What a client is told.

@@ -5,7 +5,7 @@ use crate::placement::map::ClusterMap;
 use crate::placement::petition::Petition;
 use crate::snapshot::{End, Header};
 use crate::state_machine::AppliedRun;
-use raft::entry::Entry;
+use raft::entry::Entries;
 use raft::ids::{GroupId, ReplicaId};
 use raft::message::Message;
 
@@ -111,14 +111,14 @@ pub enum Event<'a> {
         /// The peer they are for.
         peer: ReplicaId,
         /// The entries, contiguous from the one asked for.
-        entries: Option<Vec<Entry>>,
+        entries: Option<Entries>,
     },
     /// Old entries for this replica's own store have been read from the journal.
     Replayed {
         /// The group.
         group: GroupId,
         /// The entries, contiguous from the one asked for; none if a snapshot has replaced them meanwhile.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// The store has synced: what it had applied of each group by then is durable.
     StoreSynced {

@@ -10,7 +10,7 @@ use super::waiting::{Waiting, Write};
 use crate::exchange::Question;
 use crate::state_machine::{AppliedRun, ApplyRun};
 use raft::Replica;
-use raft::entry::{Entry, LogId};
+use raft::entry::{Entries, Entry, LogId};
 use raft::ids::{GroupId, Index, ReplicaId};
 use raft::message::Message;
 use raft::payload::Payload;
@@ -314,7 +314,7 @@ impl Group {
         self.replica.persisted(persisted, self.gathered.get());
     }
 
-    pub(super) fn fetched(&mut self, peer: ReplicaId, entries: Option<Vec<Entry>>) {
+    pub(super) fn fetched(&mut self, peer: ReplicaId, entries: Option<Entries>) {
         match entries {
             Some(entries) => self.replica.fetched(peer, entries, self.gathered.get()),
             None => self.replica.fetch_failed(peer),
@@ -408,7 +408,7 @@ impl Group {
     }
 
     /// Old entries came from the journal: hand them over; returns the bytes charged.
-    pub(super) fn replayed(&mut self, entries: Vec<Entry>, effects: &mut Effects) -> usize {
+    pub(super) fn replayed(&mut self, entries: Entries, effects: &mut Effects) -> usize {
         let asked = self.replaying.take();
         // A snapshot may have moved the state past them meanwhile, or is about to.
         if self.installing || asked != Some(self.handed.next()) {
@@ -421,7 +421,7 @@ impl Group {
         charge
     }
 
-    fn hand(&mut self, entries: Vec<Entry>, effects: &mut Effects) -> usize {
+    fn hand(&mut self, entries: Entries, effects: &mut Effects) -> usize {
         for entry in &entries {
             assert_eq!(entry.index, self.handed.next(), "group {}: the store is fed in order", self.id);
             self.handed = entry.index;

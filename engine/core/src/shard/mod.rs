@@ -40,7 +40,7 @@ use full::{Former, Reserve};
 use group::Group;
 use liveness::Links;
 use raft::ids::GroupId;
-use raft::message::{Body, Message};
+use raft::message::{Body, Message, Messages};
 use raft::replica::Persisted;
 use rounds::Rounds;
 use snapshots::Slot;
@@ -147,7 +147,7 @@ struct Held {
     /// The tick it has waited since.
     tick: u64,
     group: GroupId,
-    messages: Vec<Message>,
+    messages: Messages,
     persisted: Persisted,
 }
 
@@ -157,7 +157,7 @@ impl Shard {
         let groups: GroupMap<Group> =
             starts.into_iter().map(|start| (start.group, Group::new(&options, start))).collect();
         let waits = |group: &GroupId| {
-            let (messages, persisted) = (Vec::new(), Persisted::default());
+            let (messages, persisted) = (Messages::new(), Persisted::default());
             Held { number: RECOVERED, tick: 0, group: *group, messages, persisted }
         };
         let mut shard = Shard {

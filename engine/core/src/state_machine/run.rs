@@ -2,7 +2,7 @@
 
 use crate::command::Outcome;
 use crate::sessions::{SessionKey, kept};
-use raft::entry::{Entry, EntryKind, LogId};
+use raft::entry::{Entries, Entry, EntryKind, LogId};
 use raft::ids::{GroupId, Index};
 
 /// Bytes of old values among the outcomes of one core that nobody has been told of yet: entries are short, and what they replace need
@@ -17,7 +17,7 @@ pub struct ApplyRun {
     /// Which group.
     pub group: GroupId,
     /// The entries.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// Whether somebody waits for the outcomes: the leader. Followers build none.
     pub answer: bool,
 }

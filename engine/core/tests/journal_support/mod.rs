@@ -168,7 +168,7 @@ impl Model {
 pub fn apply(models: &mut Models, change: &Change) {
     match change {
         Change::Create(state) => {
-            models.insert(state.group, Model { state: state.clone(), entries: Vec::new() });
+            models.insert(state.group, Model { state: state.clone(), entries: Default::default() });
         }
         Change::Remove(group) => {
             models.remove(group);

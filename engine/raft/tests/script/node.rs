@@ -177,8 +177,8 @@ impl Node {
         self.writes.push_back(Write {
             hard_state: ready.hard_state.take(),
             log_start: start.map(|start| (start, self.live().membership_at(start.index).clone())),
-            entries: std::mem::take(&mut ready.entries),
-            then: std::mem::take(&mut ready.send_after_persist),
+            entries: std::mem::take(&mut ready.entries).into_vec(),
+            then: std::mem::take(&mut ready.send_after_persist).into_vec(),
         });
         true
     }

@@ -133,7 +133,7 @@ impl World {
                 self.say(id, format!("disk holds {write}"));
             }
         } else {
-            self.send(id, ready.send_after_persist);
+            self.send(id, ready.send_after_persist.into_vec());
         }
         self.oath.watch(&self.nodes[&id]);
         if !self.node(id).hold_apply {
@@ -183,7 +183,7 @@ impl World {
             let entries = read.unwrap_or_else(|| self.node(id).disk.read(fetch));
             self.turn(id, |replica, ready| match entries.is_empty() {
                 true => replica.fetch_failed(fetch.peer),
-                false => replica.fetched(fetch.peer, entries, ready),
+                false => replica.fetched(fetch.peer, entries.into(), ready),
             });
         }
     }

@@ -277,8 +277,8 @@ impl World {
         let pending = Pending {
             hard_state: ready.hard_state,
             log_start: ready.log_start.map(|start| (start, replica.membership_at(start.index).clone())),
-            entries: ready.entries,
-            messages: ready.send_after_persist,
+            entries: ready.entries.into_vec(),
+            messages: ready.send_after_persist.into_vec(),
         };
         if !pending.is_empty() {
             host.pending.push_back(pending);
@@ -351,7 +351,7 @@ impl World {
         let entries = self.hosts[&id].read_journal(&fetch);
         self.reached.fetches += 1;
         self.tell(id, |replica, ready, _| match entries {
-            Some(entries) if !fails => replica.fetched(fetch.peer, entries, ready),
+            Some(entries) if !fails => replica.fetched(fetch.peer, entries.into(), ready),
             _ => replica.fetch_failed(fetch.peer),
         });
     }
