@@ -87,9 +87,14 @@ impl Clients {
 
     /// Queues the answer to one request; a client that has gone gets none.
     pub fn answer(&mut self, mesh: &Mesh, ticket: Ticket, response: &Response) {
+        self.answer_at(self.now, mesh, ticket, response);
+    }
+
+    /// The same for an answer that comes outside of a turn, at `now` by the core's clock.
+    pub fn answer_at(&mut self, now: u64, mesh: &Mesh, ticket: Ticket, response: &Response) {
         if ticket.connection == FOREIGN {
             let Some((from, asked)) = self.foreign.remove(&ticket.request) else { return };
-            self.counters.answered(ticket, response, self.now);
+            self.counters.answered(ticket, response, now);
             let mut frame = Vec::new();
             response.write(&mut frame, asked.request);
             mesh.send(from, ToCore::Reply { ticket: asked, frame });
@@ -103,7 +108,7 @@ impl Clients {
             short.as_ref().unwrap_or(response).write(&mut client.socket.out(), ticket.request);
         }
         let response = short.as_ref().unwrap_or(response);
-        self.counters.answered(ticket, response, self.now);
+        self.counters.answered(ticket, response, now);
         self.answered(ticket);
     }
 
@@ -250,6 +255,9 @@ impl Core {
             socket.close();
             return self.release_place(hello);
         }
+        if let Err(error) = socket.notice_silence(SILENCE) {
+            tracing::warn!(core = self.index, %error, "a caller that is gone without a word will not be noticed");
+        }
         let core = self.clone();
         if hello.role == Role::Peer {
             let from = (hello.node, hello.from_core);
@@ -268,9 +276,6 @@ impl Core {
         if hello.role == Role::Snapshot {
             let node = hello.node;
             return runtime::spawn(async move { snapshot_in::serve(core, socket, reader, node).await });
-        }
-        if let Err(error) = socket.notice_silence(SILENCE) {
-            tracing::warn!(core = self.index, %error, "a client that is gone without a word will not be noticed");
         }
         let bytes_max = self.settings.limits.connection_inflight_bytes as usize;
         let client = Rc::new(Client::new(socket, hello.forward, local, bytes_max));

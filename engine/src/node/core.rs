@@ -220,13 +220,19 @@ impl Core {
         // Everything that was promised is durable, and what was applied up to here goes into the store, before the journal's task
         // ends; then the store closes. What is applied meanwhile is in the journal.
         self.state.borrow_mut().storing.want_sync(Urgency::Now);
-        let mut looked = Instant::now();
+        let (mut ticked, mut looked) = (Instant::now(), Instant::now());
         while !self.state.borrow().is_ended() {
             self.turn_bell.wait_for(Duration::from_millis(10)).await;
             if self.turn() {
                 runtime::breathe().await;
             }
-            // Nothing ticks any more, and what is to be made durable may wait for room.
+            // Nothing ticks any more, and a disk that hangs would be waited for for ever.
+            if ticked.elapsed() >= self.facts.tick {
+                self.facts.health.beat(self.index);
+                journal_task::watch_disk(&self);
+                ticked = Instant::now();
+            }
+            // What is to be made durable may wait for room.
             if looked.elapsed() > self.facts.tick * pace::LOOK_TICKS {
                 journal_task::look_for_room(&mut self.state.borrow_mut(), &self.spares);
                 looked = Instant::now();
@@ -322,8 +328,8 @@ impl Core {
             ToCore::SnapshotInstalled(header) => self.snapshot_installed(header),
             ToCore::SnapshotBroken { group, id } => self.snapshot_broken(group, id),
             ToCore::Answer { ticket, response } => {
-                let mut state = self.state.borrow_mut();
-                state.clients.answer(&self.mesh, ticket, &response);
+                let (now, mut state) = (self.now(), self.state.borrow_mut());
+                state.clients.answer_at(now, &self.mesh, ticket, &response);
                 drop(state);
                 self.turn_bell.ring();
             }

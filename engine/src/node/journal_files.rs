@@ -157,7 +157,10 @@ fn make(directory: &Path, id: SegmentId, old: Option<SegmentId>, bytes: u64, dir
     let target = path(directory, id);
     let has_size = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() == bytes);
     if has_size(&target) {
-        // It was there when its directory could not be synced.
+        // It was there when its directory could not be synced. What it was to be made of this time is nobody's any more.
+        if let Some(old) = old.map(|old| path(directory, old)).filter(|old| old.exists()) {
+            fs::remove_file(old)?;
+        }
         return File::open(directory)?.sync_all();
     }
     match old.map(|old| path(directory, old)) {
@@ -243,6 +246,17 @@ mod tests {
         let names: Vec<_> =
             fs::read_dir(temp.path()).expect("read").map(|file| file.expect("one").file_name()).collect();
         assert_eq!(names, ["segment-0000000000000003"]);
+    }
+
+    #[test]
+    fn a_segment_that_is_there_already_forgets_none_that_it_could_be_made_of() {
+        let temp = tempfile::tempdir().expect("a directory");
+        for id in [1, 2] {
+            fs::write(path(temp.path(), SegmentId(id)), [0; 4096]).expect("written");
+        }
+        make(temp.path(), SegmentId(2), Some(SegmentId(1)), 4096, false).expect("it is there");
+        assert!(!path(temp.path(), SegmentId(1)).exists(), "nobody would ever use or delete it");
+        assert!(path(temp.path(), SegmentId(2)).exists());
     }
 
     /// What stands before a batch of segment 2, but for the rest of its fields.
