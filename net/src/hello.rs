@@ -23,7 +23,7 @@ use std::fmt;
 pub const HELLO_BYTES: usize = 64;
 
 /// The version this code speaks.
-pub const HELLO_VERSION: u8 = 2;
+pub const HELLO_VERSION: u8 = 3;
 
 const HELLO_MAGIC: [u8; 4] = *b"KVDH";
 const REPLY_MAGIC: [u8; 4] = *b"KVDR";

@@ -123,6 +123,7 @@ fn layout_of_answers_is_frozen() {
         last_log_index: 6,
         leader: Some(7),
         snapshots_installed: 8,
+        whole: true,
     };
     let status = NodeStatus {
         node: 1,

@@ -298,9 +298,9 @@ fn every_flipped_bit_of_a_hello_is_detected() {
 fn hello_that_cannot_be_read_is_refused_by_name() {
     assert_eq!(Hello::decode(&[b'G'; 64]), Err(HelloError::Magic));
     let mut other = Hello::client(0, 0).encode();
-    other[4] = 3;
+    other[4] = 4;
     let error = Hello::decode(&other).unwrap_err();
-    assert_eq!((error, error.refusal()), (HelloError::Version { version: 3 }, HelloRefusal::Version));
+    assert_eq!((error, error.refusal()), (HelloError::Version { version: 4 }, HelloRefusal::Version));
     assert_eq!(HelloRefusal::WrongCluster.to_string(), "the node belongs to another cluster");
 }
 

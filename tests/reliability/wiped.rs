@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use net::status::{ROLE_LEADER, ROLE_LEARNER};
+use net::status::ROLE_LEADER;
 
 use crate::harness::eventually;
 use crate::nemesis::cluster::{Cluster, Options};
@@ -95,11 +95,11 @@ fn set_aside(cluster: &Cluster, node: usize) -> PathBuf {
     kept
 }
 
-/// Waits until a node votes in every group, under the map of `epoch`.
+/// Waits until a node does its part in every group, under the map of `epoch`.
 fn wait_taken_in(cluster: &Cluster, node: usize, epoch: u64) {
     eventually(PATIENCE, "the wiped node to be a member of every group", || {
         let status = cluster.status().into_iter().nth(node)??;
-        let votes = status.groups.iter().all(|replica| replica.role != ROLE_LEARNER && replica.leader.is_some());
-        (status.epoch == epoch && !status.groups.is_empty() && votes).then_some(())
+        let whole = status.groups.iter().all(|replica| replica.whole && replica.leader.is_some());
+        (status.epoch == epoch && !status.groups.is_empty() && whole).then_some(())
     });
 }

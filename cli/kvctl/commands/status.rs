@@ -1,6 +1,7 @@
 //! `status` and `group list`.
 
 use net::client::ClientError;
+use net::status::ROLE_LEARNER;
 use serde_json::json;
 
 use super::view::{GroupView, ReplicaView, View, is_starting, role};
@@ -62,8 +63,13 @@ fn replica(replica: &ReplicaView) -> String {
     let node = &replica.node;
     match &replica.status {
         Some(status) => {
-            let leaderless = if status.leader.is_none() { "(no-leader)" } else { "" };
-            format!("{node}:{}@{}{leaderless}", role(status.role), status.applied)
+            let lacks = match (status.leader, status.whole) {
+                (None, _) => "(no-leader)",
+                // Of a learner that is clear.
+                (Some(_), false) if status.role != ROLE_LEARNER => "(incomplete)",
+                _ => "",
+            };
+            format!("{node}:{}@{}{lacks}", role(status.role), status.applied)
         }
         None if replica.reachable => format!("{node}:absent"),
         None => format!("{node}:unreachable"),
@@ -96,11 +102,12 @@ mod tests {
 
     #[test]
     fn a_replica_that_is_not_well_says_why() {
-        let followed = ReplicaStatus { leader: Some(0), applied: 7, ..ReplicaStatus::default() };
+        let followed = ReplicaStatus { leader: Some(0), applied: 7, whole: true, ..ReplicaStatus::default() };
         let shown = |reachable, status: Option<ReplicaStatus>| {
             replica(&ReplicaView { node: "n1".to_owned(), reachable, status, leader: None })
         };
         assert_eq!(shown(true, Some(followed.clone())), "n1:follower@7");
+        assert_eq!(shown(true, Some(ReplicaStatus { whole: false, ..followed.clone() })), "n1:follower@7(incomplete)");
         assert_eq!(shown(true, Some(ReplicaStatus { leader: None, ..followed })), "n1:follower@7(no-leader)");
         assert_eq!(shown(true, None), "n1:absent");
         assert_eq!(shown(false, None), "n1:unreachable");

@@ -52,7 +52,7 @@ impl View {
         self.groups.iter().filter(|group| group.id != MAP_GROUP)
     }
 
-    /// Whether there is a cluster, every node answers, every group has a leader and every replica is served and votes.
+    /// Whether there is a cluster, every node answers, every group has a leader and every replica does its part.
     pub fn is_well(&self) -> bool {
         !self.groups.is_empty()
             && self.waiting_for.is_empty()
@@ -129,10 +129,11 @@ impl GroupView {
 }
 
 impl ReplicaView {
-    /// Whether it is served, and counts: a node that comes back with an empty disk is a learner at first, and a replica
-    /// that has lost what it knew listens to nobody. One that sleeps still knows its leader.
+    /// Whether it is served, and counts: a node that comes back with an empty disk is a learner at first, and then one of members that
+    /// change; one that has lost its store waits for a snapshot, and one that has lost what it knew listens to nobody. One that sleeps
+    /// still knows its leader.
     fn is_well(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| votes(status) && status.leader.is_some())
+        self.status.as_ref().is_some_and(|status| status.whole && status.leader.is_some())
     }
 
     fn json(&self) -> Value {
@@ -141,6 +142,7 @@ impl ReplicaView {
             "node": self.node,
             "role": self.status.as_ref().map(|status| role(status.role)),
             "votes": self.status.as_ref().map(votes),
+            "whole": self.status.as_ref().map(|status| status.whole),
             "leader": self.leader,
             "applied": field(|status| status.applied),
             "first_log_index": field(|status| status.first_log_index),
@@ -206,6 +208,7 @@ mod tests {
             applied,
             commit: applied,
             leader: Some(0),
+            whole: role != ROLE_LEARNER,
             ..ReplicaStatus::default()
         };
         let groups = replicas.iter().map(replica).collect();
@@ -230,7 +233,7 @@ mod tests {
         assert_eq!(json["groups"].as_array().map(Vec::len), Some(1));
         assert_eq!(json["groups"][0]["leader"], "n1");
         let expected = json!({"node": "n2", "role": null, "votes": null, "leader": null, "applied": null,
-            "first_log_index": null, "last_log_index": null, "snapshots_installed": null});
+            "first_log_index": null, "last_log_index": null, "snapshots_installed": null, "whole": null});
         assert_eq!(json["groups"][0]["replicas"][1], expected);
         let replica = &json["groups"][0]["replicas"][0];
         assert_eq!((&replica["votes"], &replica["leader"]), (&json!(true), &json!("n1")));
@@ -242,14 +245,15 @@ mod tests {
     fn a_replica_that_listens_to_nobody_is_not_well() {
         let followed = || vec![node("n1", &[(0, 3, 2, 9)]), node("n2", &[(0, 0, 2, 9)])];
         assert!(view(followed(), &[0]).is_well());
-        for (role, leader) in [(0, None), (ROLE_LEARNER, Some(0))] {
+        for (role, leader, whole) in [(0, None, true), (ROLE_LEARNER, Some(0), false), (0, Some(0), false)] {
             let mut nodes = followed();
             let replica = nodes[1].status.as_mut().map(|status| &mut status.groups[0]).expect("it answers");
-            (replica.role, replica.leader) = (role, leader);
+            (replica.role, replica.leader, replica.whole) = (role, leader, whole);
             let view = view(nodes, &[0]);
-            assert!(!view.is_well(), "role {role}, leader {leader:?}");
+            assert!(!view.is_well(), "role {role}, leader {leader:?}, whole {whole}");
             let replica = &view.json()["map_group"]["replicas"][1];
             assert_eq!(replica["votes"], json!(role != ROLE_LEARNER), "it says why");
+            assert_eq!(replica["whole"], json!(whole), "it says why");
             assert_eq!(replica["leader"], leader.map_or(Value::Null, |_| json!("n1")), "it says why");
         }
     }

@@ -42,7 +42,8 @@ fn leads(group: &GroupEntry, node: u16) -> bool {
 #[test]
 fn a_node_with_another_disk_gets_new_replica_ids_and_nobody_else_does() {
     let map = founded(4, 8, 3, 2);
-    let of = |incarnation, shards, replaces| Petition { name: "n2".into(), incarnation, shards, replaces };
+    let of =
+        |incarnation, shards, replaces| Petition { name: "n2".into(), incarnation, shards, replaces, insists: false };
     let former = map.nodes[1].incarnation;
     let (number, next) = map.admit(&of(77, 2, former)).expect("it is another disk");
     assert_eq!((number, next.epoch, next.nodes[1].incarnation), (1, 2, 77));

@@ -7,15 +7,19 @@ use engine_core::exchange::{Question, Round, Word};
 use engine_core::placement::map::{ClusterMap, MAP_GROUP};
 use engine_core::placement::petition::Petition;
 use engine_core::shard::Event;
+use raft::entry::LogId;
 use raft::ids::{GroupId, Index, ReplicaId};
 use raft::membership::Membership;
+use raft::message::{AppendReply, Body, Message};
+use raft::progress::PeerState;
+use raft::replica::Role;
 use shard_support::{Cluster, ELECTION_TICKS};
 
 const GROUP: GroupId = GroupId(1);
 const LOST: u16 = 2;
 
 fn petition() -> Petition {
-    Petition { name: format!("n{LOST}"), incarnation: 77, shards: 1, replaces: u64::from(LOST) + 1 }
+    Petition { name: format!("n{LOST}"), incarnation: 77, shards: 1, replaces: u64::from(LOST) + 1, insists: false }
 }
 
 /// A cluster that group 0 and the group of the test are led in by others, and its map with a newcomer in it.
@@ -54,6 +58,80 @@ fn nobody_is_taken_in_while_the_former_process_beats() {
     let follower = (0..2).find(|node| *node != leader).expect("another node");
     cluster.tell(follower, Event::Petition(&petition()));
     assert_eq!(last(&cluster, follower), before.next(), "only the leader proposes");
+}
+
+#[test]
+fn nobody_is_taken_in_while_a_group_needs_what_would_be_refused() {
+    let (mut cluster, _) = cluster();
+    let leader = cluster.leader(MAP_GROUP);
+    if leader == LOST {
+        return;
+    }
+    let other = (0..LOST).find(|node| *node != leader).expect("another node");
+    cluster.pause(LOST);
+    cluster.run(ELECTION_TICKS);
+    // Given up, but not for so long that the leader doubts itself.
+    cluster.pause(other);
+    cluster.run(ELECTION_TICKS / 2 + 2);
+    let before = last(&cluster, leader);
+    cluster.tell(leader, Event::Petition(&petition()));
+    cluster.settle();
+    assert_eq!(last(&cluster, leader), before, "the former disk may be all that is left of the quorum");
+    assert_eq!(cluster.shard(leader).stranded_by(&petition()), Some(MAP_GROUP));
+    assert_eq!(cluster.shard(leader).stranded_by(&Petition { insists: true, ..petition() }), None);
+    assert_eq!(cluster.shard(other).stranded_by(&petition()), None, "only who leads group 0 decides");
+    cluster.resume(other);
+    cluster.run(2);
+    assert_eq!(cluster.shard(leader).stranded_by(&petition()), None);
+    cluster.tell(leader, Event::Petition(&petition()));
+    cluster.settle();
+    assert_eq!(last(&cluster, leader), before.next(), "the map that takes it in");
+}
+
+#[test]
+fn a_new_leader_does_not_measure_learners_by_who_is_lost() {
+    let (mut cluster, next) = cluster();
+    let leader = cluster.leader(GROUP);
+    if leader == LOST {
+        return;
+    }
+    for _ in 0..1_100 {
+        cluster.write(leader, GROUP);
+        cluster.settle();
+    }
+    cluster.pause(LOST);
+    cluster.run(4 * ELECTION_TICKS);
+    for node in 0..LOST {
+        cluster.tell(node, Event::Map(&next));
+    }
+    cluster.run(ELECTION_TICKS);
+    let former = cluster.membership(leader, GROUP).voters.clone();
+    let new = ReplicaId::new(LOST, 1);
+    assert_eq!(cluster.membership(leader, GROUP).learners, [new]);
+
+    let successor = (0..LOST).find(|node| *node != leader).expect("another node");
+    cluster.tell(leader, Event::Drain);
+    cluster.deliver_until(|cluster| cluster.role(successor, GROUP) == Role::Leader);
+    cluster.settle();
+    let (to, term) = (ReplicaId::new(successor, 0), cluster.term(successor, GROUP));
+    let prev = cluster.last(successor, GROUP).prev();
+    // It has next to nothing, and says so.
+    for reply in [
+        AppendReply::Rejected { prev, hint: LogId::default(), last: Index(0) },
+        AppendReply::Accepted { matched: Index(0) },
+    ] {
+        let message = Message { from: new, to, term, body: Body::AppendReply(reply) };
+        cluster.tell(successor, Event::Message { group: GROUP, message });
+        cluster.settle();
+    }
+    let replica = cluster.shard(successor).replica(GROUP).expect("a replica");
+    let learner = replica.peers().find(|peer| peer.id == new).expect("a learner");
+    assert_eq!((learner.state, learner.matched), (PeerState::Replicate, Index(0)));
+    let lost = replica.peers().find(|peer| peer.id == ReplicaId::new(LOST, 0)).expect("who is lost");
+    assert!(lost.active, "as far as a new leader knows");
+    cluster.run(4);
+    assert_eq!(cluster.membership(successor, GROUP).voters, former, "it lacks more than a thousand entries");
+    assert!(!cluster.membership(successor, GROUP).is_joint());
 }
 
 #[test]

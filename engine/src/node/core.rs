@@ -342,7 +342,10 @@ impl Core {
             ToCore::Metrics(reply) => reply.give(self.metrics()),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),
             ToCore::Map(map) => self.follow(&map),
-            ToCore::Petition(petition) => self.handle(Event::Petition(&petition)),
+            ToCore::Petition(petition, reply) => {
+                self.handle(Event::Petition(&petition));
+                reply.give(self.state.borrow().shard.stranded_by(&petition));
+            }
             ToCore::Drain => {
                 let core = self.clone();
                 runtime::spawn(async move { core.drain().await });

@@ -106,7 +106,8 @@ pub fn petition(record: &FoundingRecord, settings: &Settings, incarnation: u64) 
         let Some(replaces) = map.node_named(name).map(|number| map.nodes[usize::from(number)].incarnation) else {
             continue;
         };
-        let petition = Petition { name: name.clone(), incarnation, shards: settings.node.shards, replaces };
+        let (shards, insists) = (settings.node.shards, settings.node.new);
+        let petition = Petition { name: name.clone(), incarnation, shards, replaces, insists };
         match asking::ask(&node.address, Kind::PetitionAnswer, |out| follow::write_petition(out, 1, &petition)) {
             Ok(body) => refused = follow::petition_answer(&body).or(refused),
             Err(error) => tracing::debug!(node = node.name, %error, "a node does not take the petition"),

@@ -289,7 +289,7 @@ mod tests {
 
         let record = settings.blueprint().record(&[(1, 1), (2, 1)]);
         let founded = ClusterMap::founded(&record);
-        let petition = Petition { name: "n2".into(), incarnation: before, shards: 1, replaces: 2 };
+        let petition = Petition { name: "n2".into(), incarnation: before, shards: 1, replaces: 2, insists: false };
         let (_, map) = founded.admit(&petition).expect("it was taken in");
         let answer = Founding::new(0, 1, 1, settings.blueprint(), State::Formed(record)).answer();
         let other = Other { answer, stale: Some(founded), map };

@@ -4,7 +4,7 @@
 
 use super::asking;
 use super::front;
-use super::mesh::ToCore;
+use super::mesh::{Reply, ToCore};
 use super::stage::Stage;
 use engine_core::placement::cores::core_of;
 use engine_core::placement::founding::Query;
@@ -26,6 +26,9 @@ const CALLERS_MAX: usize = 64;
 
 /// How long one question may take to arrive, or an answer to leave.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a core may take to say what keeps it from following a petition.
+const CORE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a caller may stay, whatever it says: its place is for others, too, and it may come again.
 const STAY: Duration = Duration::from_secs(30);
@@ -92,6 +95,10 @@ fn serve(mut stream: TcpStream, role: Role, stage: &Stage, deadline: Instant) ->
         }
         buffer.filled(count);
         while let Some(frame) = buffer.next_frame().map_err(io::Error::other)? {
+            // Each may make this thread wait for others.
+            if Instant::now() >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             answer(&mut out, role, frame.header, frame.body, stage)?;
         }
         stream.write_all(&out)?;
@@ -148,8 +155,18 @@ fn pass_on(petition: Petition, stage: &Stage) -> Result<(), String> {
     let there = answered.and_then(|body| net::founding::answer(&body).map_err(io::Error::other));
     match there {
         Ok(there) if (&there.name, there.incarnation) == (&petition.name, petition.incarnation) => {
-            mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition));
-            Ok(())
+            let (reply, answer) = Reply::channel();
+            let name = petition.name.clone();
+            mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition, reply));
+            // A core that ends meanwhile says nothing.
+            match answer.recv_timeout(CORE_PATIENCE).ok().flatten() {
+                Some(group) => Err(format!(
+                    "group {group} has no quorum without what {name} had, as other nodes are down: start those, or {name} with its \
+                     former data directory, or, if that is lost for good, {name} with node.new (`kvd run --new`, \
+                     `kvctl node start {name} --data DIR --new`)"
+                )),
+                None => Ok(()),
+            }
         }
         Ok(_) => Err(format!("at {address}, where {} belongs, another data directory answers", petition.name)),
         Err(error) => Err(format!("{} does not answer at {address}, where it belongs: {error}", petition.name)),

@@ -80,13 +80,18 @@ fn replica(view: &GroupView) -> ReplicaStatus {
         last_log_index: view.last.0,
         leader: view.leader.map(|leader| leader.node()),
         snapshots_installed: view.snapshots_installed,
+        whole: is_whole(view),
     }
 }
 
-/// Whether a replica does its part: while it is still a learner, or lacks its store or its log, another node with a copy
-/// must not be taken away.
+/// Whether a replica does its part: while it is still a learner, lacks its store or its log, or belongs to a membership that the lost
+/// one is not out of yet, another node with a copy must not be taken away.
+fn is_whole(view: &GroupView) -> bool {
+    view.role != Role::Learner && view.serving == Serving::Whole && !view.changing
+}
+
 fn is_ready(view: &GroupView) -> bool {
-    view.leader.is_some() && view.role != Role::Learner && view.serving == Serving::Whole
+    view.leader.is_some() && is_whole(view)
 }
 
 /// Whether a replica that listens knows no leader. One whose log is lost hears nobody, whoever leads.
@@ -225,6 +230,7 @@ mod tests {
             first: Index(1),
             last: Index(1),
             serving: Serving::Whole,
+            changing: false,
             snapshots_installed: 0,
         }
     }
@@ -235,6 +241,7 @@ mod tests {
         assert!(is_ready(&GroupView { role: Role::Leader, ..view() }));
         assert!(!is_ready(&GroupView { leader: None, ..view() }), "whom it follows is not known");
         assert!(!is_ready(&GroupView { role: Role::Learner, ..view() }), "it came in the place of a lost one");
+        assert!(!is_ready(&GroupView { changing: true, ..view() }), "the lost one still counts");
         assert!(!is_ready(&GroupView { serving: Serving::Hollow, ..view() }), "its store is lost");
         assert!(!is_ready(&GroupView { serving: Serving::Amnesiac, ..view() }), "its log is lost");
     }

@@ -9,7 +9,7 @@ use raft::ids::GroupId;
 
 /// What a node of another version says, before anything that this version knows.
 const NEWER: Refused =
-    Refused::Says(b"KVDR\x03..........................................................................");
+    Refused::Says(b"KVDR\x04..........................................................................");
 
 /// What a server of another kind says.
 const OTHER: Refused =
@@ -24,7 +24,7 @@ fn protocol(why: &str) -> ClientError {
 #[test]
 fn cluster_of_another_version_is_a_protocol_error() {
     for (refused, why) in [
-        (NEWER, "n0:1: the peer speaks version 3 of the hello, this side 2"),
+        (NEWER, "n0:1: the peer speaks version 4 of the hello, this side 3"),
         (OTHER, "n0:1: the peer does not speak this protocol"),
         (OLDER, "n0:1: the node speaks another version of this protocol"),
     ] {
@@ -67,7 +67,7 @@ fn one_node_of_another_version_is_a_protocol_error_at_once() {
         world.cut_all("n1:1");
         for _ in 0..2 {
             let id = world.submit(Request::Status(target.clone()));
-            let why = "n1:1: the peer speaks version 3 of the hello, this side 2";
+            let why = "n1:1: the peer speaks version 4 of the hello, this side 3";
             assert_eq!(world.completion(), Some((id, Err(protocol(why)))));
         }
     }

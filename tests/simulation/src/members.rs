@@ -98,7 +98,9 @@ impl World {
             let state = &self.nodes[usize::from(node)];
             let entry = &state.map.nodes[usize::from(node)];
             let (name, replaces) = (entry.name.clone(), entry.incarnation);
-            let petition = Petition { name, incarnation: state.incarnation, shards: self.plan.shards(node), replaces };
+            let (incarnation, shards) = (state.incarnation, self.plan.shards(node));
+            let insists = self.random.per_mille(500);
+            let petition = Petition { name, incarnation, shards, replaces, insists };
             self.totals.count("petitions");
             if let Some(place) = self.open_core((other, core_of(MAP_GROUP, self.plan.shards(other)))) {
                 let times = 1 + u64::from(self.random.per_mille(300));

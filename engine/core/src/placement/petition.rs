@@ -15,6 +15,9 @@ pub struct Petition {
     /// The incarnation whose place it asks for, by the map it was shown: a petition that comes late or twice finds
     /// another one there, and changes nothing.
     pub replaces: u64,
+    /// Whoever runs the node says that its former directory is lost for good: it is taken in also if a group has no quorum without
+    /// that one.
+    pub insists: bool,
 }
 
 /// Why a petition changes nothing. Asking again does not help before something else has changed.

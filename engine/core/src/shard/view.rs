@@ -27,6 +27,8 @@ pub struct GroupView {
     pub last: Index,
     /// What it may do.
     pub serving: Serving,
+    /// A change of its members is not over, as far as this replica knows: a majority of those that it takes out may still be needed.
+    pub changing: bool,
     /// Snapshots installed since the start.
     pub snapshots_installed: u64,
 }
@@ -44,6 +46,7 @@ impl Group {
             first: self.replica.log_start().index.next(),
             last: self.replica.last().index,
             serving: self.serving,
+            changing: self.is_changing(),
             snapshots_installed: self.snapshots_installed,
         }
     }
