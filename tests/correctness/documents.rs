@@ -120,6 +120,26 @@ fn a_remark_that_cannot_be_written_changes_no_exit_code() {
 }
 
 #[test]
+fn settings_that_cannot_be_written_out_are_exit_code_1() {
+    let kvd = |arguments: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvd"));
+        let run = command.args(arguments).stdout(out).stderr(Stdio::piped()).spawn().expect("kvd starts");
+        run.wait_with_output().expect("kvd ends")
+    };
+    for arguments in [&["config", "default"][..], &["config", "show"], &["config", "check"], &["version"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("a disk that is always full");
+        let run = kvd(arguments, full.into());
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.code() == Some(1) && said.contains("standard output"), "{arguments:?}: {said}");
+        // Nobody reads any more, as when `head` has seen enough.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let run = kvd(arguments, writer.into());
+        assert!(run.status.success() && run.stderr.is_empty(), "{arguments:?}: {run:?}");
+    }
+}
+
+#[test]
 fn a_server_that_speaks_something_else_is_exit_code_8() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
