@@ -310,8 +310,8 @@ share is linearizable; the page as a whole is not one instant.";
   kvctl status -o json
   kvctl -e 127.0.0.1:7402 status --timeout 2s
 
-Exits with 0 if every node answers and every group has a leader, and with 10 otherwise; the answer is
-printed in both cases.";
+Exits with 0 if every node answers, every group has a leader and every replica is served, follows it and votes. Exits
+with 10 if something of that is missing, and prints what there is; with 5, without an answer, if no node can be asked.";
     pub const GROUP: &str = "Examples:
   kvctl group list
   kvctl group locate greeting

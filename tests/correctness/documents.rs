@@ -104,6 +104,8 @@ fn a_cluster_that_is_not_there_is_exit_code_5() {
             let arguments = [command, &["-o", format, "--timeout", "300ms"]].concat();
             let run = kvctl(&NOBODY, &arguments).exits(5);
             assert!(run.stderr.contains(NOBODY[0]), "{command:?} does not say who was asked: {}", run.stderr);
+            let sent_back = command == ["status"] && run.stderr.contains("hint: kvctl status");
+            assert!(run.stderr.contains("hint: ") && !sent_back, "{command:?}: {}", run.stderr);
             if format == "json" {
                 assert_eq!(run.json()["error"]["exit"], 5);
             }
