@@ -284,7 +284,8 @@ applied), 6 timed out (outcome unknown), 8 protocol mismatch, 10 unhealthy or a 
   kvctl get -o json greeting
   kvctl get -- -dashed-key
 
-Without --raw, bytes that cannot be printed appear as \\xNN and a backslash as \\\\. Exits with 3 if the key is not there.";
+Without --raw, bytes that cannot be printed appear as \\xNN and a backslash as \\\\; in a table also blanks at either
+end. Exits with 3 if the key is not there.";
     pub const PUT: &str = "Examples:
   kvctl put greeting hello
   kvctl put photo @photo.jpg
