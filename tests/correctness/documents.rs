@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROUPS, kvctl, kvctl_with_input, shared, unique};
+use crate::harness::{GROUPS, Run, kvctl, kvctl_with_input, shared, unique};
 
 const FORMATS: [&str; 3] = ["table", "plain", "json"];
 const NOBODY: [&str; 1] = ["127.0.0.1:1"];
@@ -90,11 +90,23 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2() {
 
 #[test]
 fn endpoints_that_cannot_be_meant_are_exit_code_2_and_name_the_option() {
-    for wrong in ["foo", "127.0.0.1:1,", "127.0.0.1:0", ""] {
-        for run in [kvctl(&NOBODY, &["-e", wrong, "status"]), kvctl(&[wrong], &["status"])] {
-            assert!(run.code == 2 && run.stderr.contains("--endpoints"), "{wrong:?}: {run:?}");
-        }
+    let refused = |wrong: &str, run: Run| {
+        assert!(run.code == 2 && run.stderr.contains("--endpoints"), "{wrong:?}: {run:?}");
+    };
+    for wrong in ["foo", "127.0.0.1:1,", "127.0.0.1:0"] {
+        refused(wrong, kvctl(&NOBODY, &["-e", wrong, "status"]));
+        refused(wrong, kvctl(&[wrong], &["status"]));
     }
+    refused("", kvctl(&NOBODY, &["-e", "", "status"]));
+}
+
+#[test]
+fn an_empty_variable_counts_as_none() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+    command.env("KVCTL_ENDPOINTS", "").env("KVCTL_OUTPUT", "").args(["bench", "compare", "/nowhere/a", "/nowhere/b"]);
+    let output = command.output().expect("kvctl ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("/nowhere/a"), "{}: {said}", output.status);
 }
 
 #[test]
