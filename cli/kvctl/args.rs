@@ -284,7 +284,8 @@ applied), 6 timed out (outcome unknown), 8 protocol mismatch, 10 unhealthy or a 
   kvctl get -o json greeting
   kvctl get -- -dashed-key
 
-Without --raw, bytes that cannot be printed appear as \\xNN and a backslash as \\\\. Exits with 3 if the key is not there.";
+Without --raw, bytes that cannot be printed appear as \\xNN and a backslash as \\\\; in a table also blanks at either
+end. Exits with 3 if the key is not there.";
     pub const PUT: &str = "Examples:
   kvctl put greeting hello
   kvctl put photo @photo.jpg
@@ -310,8 +311,9 @@ share is linearizable; the page as a whole is not one instant.";
   kvctl status -o json
   kvctl -e 127.0.0.1:7402 status --timeout 2s
 
-Exits with 0 if every node answers and every group has a leader, and with 10 otherwise; the answer is
-printed in both cases.";
+Exits with 0 if every node answers, every group has a leader, and every replica is served, knows it, votes, has all
+its data and belongs to a group whose members do not change: then the next disk may be replaced. Exits with 10 if
+something of that is missing, and prints what there is; with 5, without an answer, if no node can be asked.";
     pub const GROUP: &str = "Examples:
   kvctl group list
   kvctl group locate greeting

@@ -2,6 +2,7 @@
 
 use net::client::blocking::Client;
 use net::client::{ClientError, ClientOptions};
+use net::status::is_name;
 
 use crate::args::Globals;
 use crate::exit::{Code, Failure};
@@ -36,9 +37,11 @@ impl From<ClientError> for Failure {
                 Failure::new(Code::Unavailable, "the node is starting and serves nothing yet")
                     .hint("wait, or look at /readyz of its admin port")
             }
-            ClientError::NotFormed { .. } => {
+            ClientError::NotFormed { waiting_for } if waiting_for.iter().any(|entry| is_name(entry)) => {
                 Failure::new(Code::Unavailable, message).hint("start the nodes it waits for")
             }
+            // What is in the way says itself what to do.
+            ClientError::NotFormed { .. } => Failure::new(Code::Unavailable, message),
             ClientError::OutcomeUnknown { .. } | ClientError::SessionEvicted | ClientError::ResultGone => {
                 Failure::new(Code::Unknown, message).hint("read the key to find out")
             }
@@ -61,6 +64,9 @@ mod tests {
         assert!(starting.hint.as_ref().unwrap().contains("/readyz") && starting.message.contains("starting"));
         let forming = Failure::from(ClientError::NotFormed { waiting_for: vec!["n2".into()] });
         assert!(forming.hint.as_ref().unwrap().contains("start") && forming.message.contains("n2"));
-        assert_eq!([starting.code, forming.code], [Code::Unavailable; 2]);
+        let why = "n1 is to come in as new (node.new), and no node of the list is a member of a cluster";
+        let held_up = Failure::from(ClientError::NotFormed { waiting_for: vec![why.into()] });
+        assert_eq!((held_up.message, held_up.hint), (format!("the cluster is not formed yet: {why}"), None));
+        assert_eq!([starting.code, forming.code, held_up.code], [Code::Unavailable; 3]);
     }
 }

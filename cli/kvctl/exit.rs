@@ -37,6 +37,16 @@ impl Code {
             Code::Unhealthy => "unhealthy",
         }
     }
+
+    /// Of many codes the one that leaves most in doubt, the first of equal ones: that of the whole.
+    pub fn worst(codes: impl IntoIterator<Item = Code>) -> Option<Code> {
+        let doubt = |code: Code| match code {
+            Code::Unknown => 3,
+            Code::Unavailable => 2,
+            _ => 1,
+        };
+        codes.into_iter().reduce(|worst, code| if doubt(code) > doubt(worst) { code } else { worst })
+    }
 }
 
 /// A command that has no answer to print.

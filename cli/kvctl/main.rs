@@ -13,17 +13,17 @@ mod output;
 mod text;
 mod value;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Cli;
 use crate::exit::Failure;
 use crate::output::Format;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parsed() {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),
     };
@@ -33,6 +33,16 @@ fn main() -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Err(failure) => output::fail(format, &failure),
     }
+}
+
+/// The command line over the environment. An empty variable counts as none: a script has no other way to take one back.
+fn parsed() -> Result<Cli, clap::Error> {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = Cli::command().mut_args(|argument| match argument.get_env().is_some_and(is_empty) {
+        true => argument.env(None::<&'static str>),
+        false => argument,
+    });
+    Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
 /// Help and version go where clap sends them; a usage error is one JSON document where JSON was asked for.

@@ -11,6 +11,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::exit::{Code, Failure};
+use crate::text::escape_ends;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -124,7 +125,7 @@ fn draw(section: &Section) -> String {
         column.set_padding((0, 2));
     }
     for row in &section.rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| escape_ends(cell)));
     }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
@@ -141,6 +142,15 @@ mod tests {
     #[test]
     fn a_table_has_a_header_and_aligned_columns() {
         assert_eq!(table(&sections()), "KEY     VALUE\na       1\nlonger  2\n");
+    }
+
+    #[test]
+    fn blanks_at_the_end_of_a_cell_are_seen_in_a_table_and_stay_in_plain_lines() {
+        let cells = ["a ", " b c ", "\u{3000}"].map(str::to_owned);
+        let sections = [Section::new(&["KEY", "VALUE", "MORE"], vec![cells.to_vec()])];
+        let drawn = "KEY    VALUE        MORE\na\\x20  \\x20b c\\x20  \\xe3\\x80\\x80\n";
+        assert_eq!(table(&sections), drawn);
+        assert_eq!(plain(&sections), "a \t b c \t\u{3000}\n");
     }
 
     #[test]

@@ -48,6 +48,17 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
+/// A printable text whose blanks at either end can be seen, as `\xNN`: in a table they would pass for the space between columns.
+pub fn escape_ends(text: &str) -> String {
+    let (before, rest) = text.split_at(text.len() - text.trim_start().len());
+    let (middle, after) = rest.split_at(rest.trim_end().len());
+    let mut escaped = String::with_capacity(text.len());
+    before.bytes().for_each(|byte| push_hex(&mut escaped, byte));
+    escaped.push_str(middle);
+    after.bytes().for_each(|byte| push_hex(&mut escaped, byte));
+    escaped
+}
+
 /// The inverse of [`escape`], which also knows `\t`, `\n` and `\r`.
 pub fn unescape(text: &[u8]) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -89,7 +100,7 @@ pub fn encode_all(parts: &[&[u8]]) -> (Vec<String>, &'static str) {
 // Control characters, and the invisible ones that reorder or hide a line of text on a terminal.
 fn unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn push_hex(text: &mut String, byte: u8) {
@@ -108,9 +119,9 @@ mod tests {
     #[test]
     fn every_byte_string_survives_escaping() {
         let mut bytes: Vec<u8> = (0..=255).collect();
-        bytes.extend_from_slice("grüße \\x41 \u{202e}".as_bytes());
+        bytes.extend_from_slice("grüße \\x41 \u{202e} \u{61c}".as_bytes());
         let text = escape(&bytes);
-        assert!(!text.contains(['\n', '\t', '\0']), "{text}");
+        assert!(!text.contains(['\n', '\t', '\0', '\u{202e}', '\u{61c}']), "{text}");
         assert_eq!(unescape(text.as_bytes()), Ok(bytes));
     }
 

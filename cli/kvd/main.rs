@@ -41,9 +41,19 @@ fn main() -> ExitCode {
             Err(error) => return refused(&error),
         },
     };
-    // Whoever reads may have seen enough and closed the pipe; that is no error.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    printed(std::io::stdout().lock(), &text)
+}
+
+/// Prints what was asked for. A file of settings that is not whole must not look like one.
+fn printed(mut out: impl Write, text: &str) -> ExitCode {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads may have seen enough and closed the pipe; that is no error.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            complain(&format!("standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Is a node until told to stop.

@@ -4,6 +4,7 @@ use crate::args::{Run, Sources};
 use config::Settings;
 use config::load::{self, ConfigError, ENVIRONMENT_PREFIX, Loaded, Origin};
 use config::servers::{self, ServersError};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,8 @@ fn load_over(defaults: Settings, sources: &Sources) -> Result<Prepared, SourcesE
         remarks = servers::described(&list, listen);
     }
     let environment = settings_of(std::env::vars_os())?;
-    let loaded = load::load(over, origin, sources.config.as_deref(), environment, &overrides(sources));
+    let overrides = overrides(sources).map_err(SourcesError::Config)?;
+    let loaded = load::load(over, origin, sources.config.as_deref(), environment, &overrides);
     Ok(Prepared { loaded: loaded.map_err(SourcesError::Config)?, remarks })
 }
 
@@ -107,13 +109,13 @@ fn settings_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<
     .collect()
 }
 
-/// The options as settings, weaker ones first.
-fn overrides(sources: &Sources) -> Vec<(String, String)> {
-    let text = |path: &PathBuf| path.display().to_string();
+/// The options as settings, weaker ones first. A path that is no text would be another one as a setting.
+fn overrides(sources: &Sources) -> Result<Vec<(String, String)>, ConfigError> {
+    let data = sources.data.as_ref().map(|path| path.to_str().map(str::to_owned).ok_or_else(|| not_text(path)));
     let options = [
         ("node.name", sources.name.clone()),
         ("node.listen", sources.listen.clone()),
-        ("node.data", sources.data.as_ref().map(text)),
+        ("node.data", data.transpose()?),
         ("node.nodes", sources.nodes.clone()),
         ("node.shards", sources.shards.map(|count| count.to_string())),
         ("node.groups", sources.groups.map(|count| count.to_string())),
@@ -122,7 +124,12 @@ fn overrides(sources: &Sources) -> Vec<(String, String)> {
         ("node.cpus", sources.cpus.clone()),
     ];
     let given = options.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?)));
-    given.chain(sources.settings.iter().cloned()).collect()
+    Ok(given.chain(sources.settings.iter().cloned()).collect())
+}
+
+fn not_text(data: &Path) -> ConfigError {
+    let why = format!("{} is not UTF-8: use a directory whose name is", data.display());
+    ConfigError::Refused { origin: Origin::CommandLine, name: "node.data".into(), why }
 }
 
 /// Arguments that start this node again, from any directory and without this environment. They never ask for
@@ -143,15 +150,22 @@ pub fn arguments(sources: &Sources, loaded: &Loaded) -> Vec<OsString> {
     if let Some(file) = &sources.config {
         add("--config", absolute(file));
     }
-    // It was read before, or there would be no node.
+    // Both were read before, or there would be no node.
     let environment =
         settings_of(std::env::vars_os()).unwrap_or_default().into_iter().filter_map(|(variable, value)| {
             let name = variable.strip_prefix(ENVIRONMENT_PREFIX)?.to_lowercase().replacen("__", ".", 1);
             Some((name, value))
         });
-    let said = ["node.name", "node.data"];
-    let said = |name: &str| said.contains(&name) || name == "node.listen" && sources.servers.is_some();
-    for (name, value) in environment.chain(overrides(sources)).filter(|(name, _)| !said(name) && name != "node.new") {
+    // Of several values the last one counts.
+    let mut settings: BTreeMap<_, _> = environment.chain(overrides(sources).unwrap_or_default()).collect();
+    for said in ["node.name", "node.data", "node.new"] {
+        settings.remove(said);
+    }
+    // What --listen says of a server of a list; --set may have it listen elsewhere, such as on all addresses of its host.
+    if sources.servers.is_some() && settings.get("node.listen") == Some(&node.name) {
+        settings.remove("node.listen");
+    }
+    for (name, value) in settings {
         add("--set", format!("{name}={value}").into());
     }
     arguments
@@ -254,5 +268,34 @@ mod tests {
         assert_eq!((first.node.admin.as_str(), first.node.shards), ("127.0.0.1:9091", 3));
         first.node.data = std::path::absolute(&first.node.data).unwrap();
         assert_eq!(first, second);
+        assert_eq!(second.node.listen, "127.0.0.1:2");
+    }
+
+    #[test]
+    fn a_server_of_a_list_listens_where_set_says_however_often_it_is_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("servers");
+        std::fs::write(&list, "127.0.0.1:1\n127.0.0.1:2\n127.0.0.1:3\n").unwrap();
+        let arguments = ["run", "--servers", list.to_str().unwrap(), "--listen", "127.0.0.1:2", "--data", "/d"];
+        let arguments = arguments.into_iter().chain(["--set", "node.listen=0.0.0.0:2"]);
+        let mut arguments: Vec<OsString> = arguments.map(OsString::from).collect();
+        for _ in 0..3 {
+            let run = run(&arguments);
+            let loaded = prepare(&run).map_err(|error| error.to_string()).unwrap().0.loaded;
+            assert_eq!(
+                (loaded.settings.node.name.as_str(), loaded.settings.node.listen.as_str()),
+                ("127.0.0.1:2", "0.0.0.0:2")
+            );
+            arguments = super::arguments(&run.sources, &loaded);
+            assert_eq!(arguments.iter().filter(|argument| *argument == "--set").count(), 1, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_that_is_no_text_is_refused_and_not_another_one_made() {
+        let data = OsString::from_vec(b"d\xff6".to_vec());
+        let refused = prepare(&run(&["run".into(), "--data".into(), data])).err().map(|error| error.to_string());
+        let why = "command line: node.data: d\u{fffd}6 is not UTF-8: use a directory whose name is";
+        assert_eq!(refused.as_deref(), Some(why));
     }
 }

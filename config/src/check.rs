@@ -22,13 +22,17 @@ pub const LIMIT_BYTES_MAX: u64 = 1 << 40;
 pub type Problem = (&'static str, String);
 
 /// Fills in what empty and 0 stand for: a list with this node alone, this node's address in the list, and a
-/// replication that suits the number of nodes. The error is an address that nothing can be made of.
+/// replication that suits the number of nodes. The error is a name or an address that nothing can be made of.
 pub fn resolve(settings: &mut Settings) -> Result<(), Problem> {
     let node = &mut settings.node;
     if !node.listen.is_empty() {
         address::split(&node.listen).map_err(|why| ("node.listen", why))?;
     }
     if node.nodes.is_empty() {
+        // Seen here, where it is still known that nobody gave a list.
+        if let Some(why) = no_name(&node.name) {
+            return Err(("node.name", why));
+        }
         let address = if node.listen.is_empty() { "127.0.0.1:7400".into() } else { node.listen.clone() };
         node.nodes.push(NodeAddress { name: node.name.clone(), address });
     }
@@ -63,9 +67,7 @@ fn in_list(node: &Node) -> Option<Problem> {
         return Some(("node.nodes", format!("{} nodes; at most {NODES_MAX} are possible", node.nodes.len())));
     }
     for (position, other) in node.nodes.iter().enumerate() {
-        let strange = |letter: char| letter.is_whitespace() || letter.is_control() || "=,".contains(letter);
-        if other.name.is_empty() || other.name.len() > NAME_BYTES_MAX || other.name.contains(strange) {
-            let why = format!("{:?} is no name: 1 to {NAME_BYTES_MAX} bytes without spaces, = and ,", other.name);
+        if let Some(why) = no_name(&other.name) {
             return Some(("node.nodes", why));
         }
         if let Err(why) = address::split(&other.address) {
@@ -86,6 +88,13 @@ fn in_list(node: &Node) -> Option<Problem> {
         return Some(("node.name", why));
     }
     None
+}
+
+/// Why a node cannot be named so.
+fn no_name(name: &str) -> Option<String> {
+    let strange = |letter: char| letter.is_whitespace() || letter.is_control() || "=,".contains(letter);
+    let wrong = name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(strange);
+    wrong.then(|| format!("{name:?} is no name: 1 to {NAME_BYTES_MAX} bytes without spaces, = and ,"))
 }
 
 fn in_addresses(node: &Node) -> Option<Problem> {
@@ -232,8 +241,8 @@ fn in_store(store: &Store) -> Option<Problem> {
 /// The protocol has no longer frames.
 const FRAME_BYTES_MAX: u64 = 4 << 20;
 
-/// Two of them, and the longest key, fit a frame.
-const VALUE_BYTES_MAX: u64 = 1984 << 10;
+/// The most that `limits.value_bytes_max` may be: two such values, and the longest key, fit a frame.
+pub const VALUE_BYTES_MAX: u64 = 1984 << 10;
 
 fn in_limits(limits: &Limits) -> Option<Problem> {
     if !(1..=64 << 10).contains(&limits.key_bytes_max) {

@@ -232,8 +232,9 @@ impl Layers {
         };
         let value = match kind {
             Value::Boolean(_) => Value::Boolean(text.parse().map_err(|_| bad("say true or false"))?),
+            // What is no number is refused as text, with the numbers that there are.
             Value::Integer(_) => {
-                Value::Integer(text.replace('_', "").parse().map_err(|_| bad("this is a whole number"))?)
+                text.replace('_', "").parse().map_or_else(|_| Value::String(text.into()), Value::Integer)
             }
             _ => Value::String(text.into()),
         };

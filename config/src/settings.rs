@@ -41,16 +41,21 @@ pub struct Node {
     #[serde(with = "nodes")]
     pub nodes: Vec<NodeAddress>,
     /// The number of cores this node works on. Fixed in the data directory at the first start.
+    #[serde(with = "units::count")]
     pub shards: u16,
     /// The number of data groups of the cluster. Fixed at the founding.
+    #[serde(with = "units::count")]
     pub groups: u32,
     /// Replicas of each group: 1, 3 or 5. 0: 3, or the largest odd number of nodes below that. Fixed at the
     /// founding.
+    #[serde(with = "units::count")]
     pub replication: u16,
     /// Nodes in each replica set, in the order of `nodes`; fewer than five nodes are never more than one set. 0: all
     /// nodes are one set. Fixed at the founding.
+    #[serde(with = "units::count")]
     pub set_size: u16,
     /// Points of each group on the hash ring. Fixed at the founding.
+    #[serde(with = "units::count")]
     pub virtual_nodes: u32,
     /// Where health is answered over HTTP, `host:port`. Empty: nowhere.
     pub admin: String,
@@ -74,6 +79,7 @@ pub struct Raft {
     #[serde(with = "units::duration")]
     pub election_timeout: Duration,
     /// A log longer than this many entries is cut; a follower still behind gets a snapshot.
+    #[serde(with = "units::count")]
     pub snapshot_entries: u64,
     /// The same in bytes, per group.
     #[serde(with = "units::bytes")]
@@ -84,6 +90,7 @@ pub struct Raft {
     /// Whether a leader answers reads without asking the others for as long as none of them can have elected somebody else.
     pub leases: bool,
     /// AppendEntries messages on their way to one follower of one group.
+    #[serde(with = "units::count")]
     pub inflight_messages: u32,
     /// Bytes of entries on their way to one follower of one group.
     #[serde(with = "units::bytes")]
@@ -133,6 +140,7 @@ pub struct Store {
     #[serde(with = "units::bytes")]
     pub wal_size_limit: u64,
     /// Threads that flush and compact, for the whole node.
+    #[serde(with = "units::count")]
     pub background_threads: u32,
 }
 
@@ -150,8 +158,10 @@ pub struct Limits {
     #[serde(with = "units::bytes")]
     pub frame_bytes_max: u64,
     /// Operations in one batch.
+    #[serde(with = "units::count")]
     pub batch_operations_max: u32,
     /// Connections of clients to this node.
+    #[serde(with = "units::count")]
     pub connections_max: u32,
     /// Requests of one connection that wait for their answer, in bytes; a quarter of what answers may take that wait for it.
     #[serde(with = "units::bytes")]

@@ -121,6 +121,8 @@ fn a_wrong_file_is_refused_with_its_line_and_a_hint() {
         ("[journal]\nfsync = 1", "FILE:2: journal.fsync = 1: "),
         ("[node]\nshards = 70000", "FILE:2: node.shards = 70000: "),
         ("[node]\nshards = -1", "FILE:2: node.shards = -1: "),
+        ("[node]\nname = \"a b\"", "FILE:2: node.name: \"a b\" is no name: "),
+        ("[node]\nnodes = [\"a b=h:1\"]", "FILE:2: node.nodes: \"a b\" is no name: "),
         ("[node]\nnodes = [\"n1\"]", "FILE:2: node.nodes = [\"n1\"]: \"n1\" is not name=host:port"),
         ("[node]\nname = \"a\"\nname = \"b\"", "FILE:3: "),
         ("[node\n", "FILE:1: "),
@@ -138,7 +140,11 @@ fn a_wrong_file_is_refused_with_its_line_and_a_hint() {
 #[test]
 fn wrong_overrides_are_refused_with_their_origin() {
     let error = with(&[("raft.snapshot_entries", "many")]).unwrap_err().to_string();
-    assert_eq!(error, "command line: raft.snapshot_entries = many: this is a whole number");
+    let wanted = "expected a whole number from 0 to 9223372036854775807";
+    assert_eq!(
+        error,
+        format!("command line: raft.snapshot_entries = \"many\": invalid type: string \"many\", {wanted}")
+    );
     let error = with(&[("journal.fsnc", "false")]).unwrap_err().to_string();
     assert_eq!(error, "command line: there is no setting journal.fsnc, did you mean journal.fsync?");
     let environment = [("KVD__JOURNAL__FSYNC".to_string(), "maybe".to_string())];
@@ -149,6 +155,33 @@ fn wrong_overrides_are_refused_with_their_origin() {
     let section =
         "environment variable KVD__JOURNAL: journal is a section of settings: name one of them, such as journal.";
     assert!(error.starts_with(section), "{error}");
+}
+
+#[test]
+fn what_is_of_another_kind_is_refused_with_the_way_to_write_it() {
+    let cases = [
+        ("[raft]\nsnapshot_rate = -1", "expected a size such as \"64MiB\", or bytes"),
+        ("[raft]\nsnapshot_rate = true", "expected a size such as \"64MiB\", or bytes"),
+        ("[raft]\nsnapshot_rate = \"17EiB\"", "in no more than 64 bits"),
+        ("[journal]\nsegment = \"64 megs\"", "expected a size such as \"64MiB\", or bytes"),
+        ("[node]\nshards = 99999", "expected a whole number from 0 to 65535"),
+        ("[node]\ngroups = -1", "expected a whole number from 0 to 4294967295"),
+        ("[node]\nshards = \"two\"", "expected a whole number from 0 to 65535"),
+        ("[raft]\nelection_timeout = 500", "expected a duration such as \"250ms\""),
+        ("[raft]\nelection_timeout = \"500\"", "expected a duration such as \"250ms\""),
+        ("[raft]\nelection_timeout = \"soon\"", "expected a duration such as \"250ms\""),
+    ];
+    for (number, (text, wanted)) in cases.into_iter().enumerate() {
+        let error = load_text(&format!("kind-{number}.toml"), text).unwrap_err();
+        assert!(
+            error.starts_with("FILE:2: ") && error.contains(wanted),
+            "{text:?}\n     is: {error}\nwanted: {wanted}"
+        );
+    }
+    let error = with(&[("node.shards", "99999")]).unwrap_err().to_string();
+    assert!(error.ends_with("expected a whole number from 0 to 65535"), "{error}");
+    let error = with(&[("node.shards", "99999999999999999999")]).unwrap_err().to_string();
+    assert!(error.ends_with("expected a whole number from 0 to 65535"), "{error}");
 }
 
 #[test]

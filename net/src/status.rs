@@ -17,8 +17,14 @@ pub struct NodeStatus {
     pub start: u64,
     /// Its replicas, ascending by group.
     pub groups: Vec<ReplicaStatus>,
-    /// The nodes it waits for before the cluster is formed; empty once it is.
+    /// The nodes it waits for before the cluster is formed, or a sentence that says what else is in the way ([`is_name`]);
+    /// empty once it is formed.
     pub waiting_for: Vec<String>,
+}
+
+/// Whether an entry of what is waited for is the name of a node: these have no blanks, sentences do.
+pub fn is_name(entry: &str) -> bool {
+    !entry.contains(char::is_whitespace)
 }
 
 /// One replica on that node.

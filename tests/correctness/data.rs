@@ -100,14 +100,17 @@ fn what_is_larger_than_the_limits_is_refused_by_name() {
     assert_eq!(kvctl(shared(), &["get", "--raw", &longest]).exits(0).stdout, b"fits");
     let longer = "k".repeat(KEY_BYTES_MAX + 1);
     let refused = kvctl(shared(), &["put", &longer, "does not"]).exits(1);
-    assert!(refused.stderr.contains("too large"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("too large: the key has 4097 bytes, at most 4096"), "{}", refused.stderr);
 
     let key = unique("large");
     let value = vec![b'v'; VALUE_BYTES_MAX + 1];
     kvctl_with_input(shared(), &["put", &key, "-"], &value[1..]).exits(0);
     assert_eq!(kvctl(shared(), &["get", "--raw", &key]).exits(0).stdout.len(), VALUE_BYTES_MAX);
     let refused = kvctl_with_input(shared(), &["put", &key, "-"], &value).exits(1);
-    assert!(refused.stderr.contains("too large"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("too large: the value has 1048577 bytes, at most 1048576"), "{}", refused.stderr);
+    // Only as much as one request may hold is known of that.
+    let refused = kvctl_with_input(shared(), &["put", &key, "-"], &vec![b'v'; 5_000_000]).exits(1);
+    assert!(refused.stderr.contains("limits.value_bytes_max"), "{}", refused.stderr);
     kvctl(shared(), &["del", &key]).exits(0);
 }
 

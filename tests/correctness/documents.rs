@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{GROUPS, kvctl, kvctl_with_input, shared, unique};
+use crate::harness::{GROUPS, Run, kvctl, kvctl_with_input, shared, unique};
 
 const FORMATS: [&str; 3] = ["table", "plain", "json"];
 const NOBODY: [&str; 1] = ["127.0.0.1:1"];
@@ -90,11 +90,23 @@ fn a_command_line_that_makes_no_sense_is_exit_code_2() {
 
 #[test]
 fn endpoints_that_cannot_be_meant_are_exit_code_2_and_name_the_option() {
-    for wrong in ["foo", "127.0.0.1:1,", "127.0.0.1:0", ""] {
-        for run in [kvctl(&NOBODY, &["-e", wrong, "status"]), kvctl(&[wrong], &["status"])] {
-            assert!(run.code == 2 && run.stderr.contains("--endpoints"), "{wrong:?}: {run:?}");
-        }
+    let refused = |wrong: &str, run: Run| {
+        assert!(run.code == 2 && run.stderr.contains("--endpoints"), "{wrong:?}: {run:?}");
+    };
+    for wrong in ["foo", "127.0.0.1:1,", "127.0.0.1:0"] {
+        refused(wrong, kvctl(&NOBODY, &["-e", wrong, "status"]));
+        refused(wrong, kvctl(&[wrong], &["status"]));
     }
+    refused("", kvctl(&NOBODY, &["-e", "", "status"]));
+}
+
+#[test]
+fn an_empty_variable_counts_as_none() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvctl"));
+    command.env("KVCTL_ENDPOINTS", "").env("KVCTL_OUTPUT", "").args(["bench", "compare", "/nowhere/a", "/nowhere/b"]);
+    let output = command.output().expect("kvctl ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("/nowhere/a"), "{}: {said}", output.status);
 }
 
 #[test]
@@ -104,6 +116,8 @@ fn a_cluster_that_is_not_there_is_exit_code_5() {
             let arguments = [command, &["-o", format, "--timeout", "300ms"]].concat();
             let run = kvctl(&NOBODY, &arguments).exits(5);
             assert!(run.stderr.contains(NOBODY[0]), "{command:?} does not say who was asked: {}", run.stderr);
+            let sent_back = command == ["status"] && run.stderr.contains("hint: kvctl status");
+            assert!(run.stderr.contains("hint: ") && !sent_back, "{command:?}: {}", run.stderr);
             if format == "json" {
                 assert_eq!(run.json()["error"]["exit"], 5);
             }
@@ -117,6 +131,26 @@ fn a_remark_that_cannot_be_written_changes_no_exit_code() {
     command.args(["-e", NOBODY[0], "get", "k", "--timeout", "300ms"]).stdout(Stdio::null());
     let full = || OpenOptions::new().write(true).open("/dev/full").expect("a disk that is always full");
     assert_eq!(command.stderr(full()).status().expect("kvctl ends").code(), Some(5));
+}
+
+#[test]
+fn settings_that_cannot_be_written_out_are_exit_code_1() {
+    let kvd = |arguments: &[&str], out: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvd"));
+        let run = command.args(arguments).stdout(out).stderr(Stdio::piped()).spawn().expect("kvd starts");
+        run.wait_with_output().expect("kvd ends")
+    };
+    for arguments in [&["config", "default"][..], &["config", "show"], &["config", "check"], &["version"]] {
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("a disk that is always full");
+        let run = kvd(arguments, full.into());
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.code() == Some(1) && said.contains("standard output"), "{arguments:?}: {said}");
+        // Nobody reads any more, as when `head` has seen enough.
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let run = kvd(arguments, writer.into());
+        assert!(run.status.success() && run.stderr.is_empty(), "{arguments:?}: {run:?}");
+    }
 }
 
 #[test]

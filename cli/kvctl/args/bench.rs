@@ -166,6 +166,13 @@ pub enum BenchDistribution {
     Latest,
 }
 
+impl BenchDistribution {
+    /// As it is typed.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchArrivals {
     /// At equal distances
@@ -176,6 +183,8 @@ pub enum BenchArrivals {
 
 /// Numbers of keys have 48 bits in a key; half of them are left to inserts.
 const KEYS_MAX: u64 = 1 << 47;
+/// One request in eleven days. Moments that lie much further apart could not be counted.
+const RATE_MIN: f64 = 1e-6;
 const RATE_MAX: f64 = 1e9;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -185,8 +194,8 @@ fn rate(text: &str) -> Result<f64, String> {
         _ => (text, 1.0),
     };
     match digits.parse::<f64>().map(|number| number * unit) {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("requests a second are wanted, above 0 and up to {RATE_MAX}, such as 5000 or 40k")),
+        Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err(format!("requests a second are wanted, from {RATE_MIN} to {RATE_MAX}, such as 5000 or 40k")),
     }
 }
 
@@ -211,7 +220,8 @@ mod tests {
         assert_eq!(rate("40k"), Ok(40_000.0));
         assert_eq!(rate("1.5M"), Ok(1_500_000.0));
         assert_eq!(rate("0.5"), Ok(0.5));
-        for wrong in ["", "k", "0", "-5", "NaN", "inf", "2000M", "5K"] {
+        assert_eq!(rate("0.000001"), Ok(RATE_MIN));
+        for wrong in ["", "k", "0", "1e-20", "0.0000009", "-5", "NaN", "inf", "2000M", "5K"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
     }

@@ -166,16 +166,8 @@ impl Run {
         self.end_with(code);
     }
 
-    /// Of all codes the one that leaves most in doubt is that of the whole run.
     fn end_with(&mut self, code: Code) {
-        let doubt = |code: Code| match code {
-            Code::Unknown => 3,
-            Code::Unavailable => 2,
-            _ => 1,
-        };
-        if self.code.is_none_or(|worst| doubt(code) > doubt(worst)) {
-            self.code = Some(code);
-        }
+        self.code = Code::worst(self.code.into_iter().chain([code]));
     }
 
     fn answer(self, seconds: f64, end: Result<(), String>) -> Answer {

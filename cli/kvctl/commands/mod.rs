@@ -28,7 +28,7 @@ pub fn run(cli: &Cli, format: Format) -> Result<Option<Answer>, Failure> {
         Command::Del(del) => data::del(globals, del)?,
         Command::Cas(cas) => data::cas(globals, cas)?,
         Command::Scan(scan) => scan::scan(globals, scan)?,
-        Command::Status => status::status(&View::of(&connect(globals)?.status()?)),
+        Command::Status => status::status(&status::asked(globals)?),
         Command::Group(Group::List) => status::list(&View::of(&connect(globals)?.status()?))?,
         Command::Group(Group::Locate { key }) => group::locate(globals, key)?,
         Command::Group(Group::Checksum) => group::checksum(globals)?,

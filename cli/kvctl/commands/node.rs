@@ -128,9 +128,9 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
         return Err(Failure::new(Code::Precondition, format!("{} belongs to {owner}, not to {name}", data.display())));
     }
     belongs_to_us(name, data)?;
-    let deadline = Instant::now() + globals.timeout;
+    let freed_until = Instant::now() + globals.timeout;
     while locked(data) {
-        if goes_on(&arguments) || Instant::now() >= deadline {
+        if goes_on(&arguments) || Instant::now() >= freed_until {
             return Err(is_running(name, data));
         }
         thread::sleep(PAUSE);
@@ -143,6 +143,8 @@ pub fn start(globals: &Globals, name: &str, data: &Path, new: bool) -> Result<An
     let output = OpenOptions::new().create(true).append(true).open(&log);
     let output = output.map_err(|error| Failure::error(format!("{}: {error}", log.display())))?;
     let program = program()?;
+    // Counted from here: the answer may have taken longer than the node may.
+    let deadline = Instant::now() + globals.timeout;
     let mut child = Command::new(&program)
         .args(&arguments)
         .args((new && !arguments.iter().any(|argument| argument == "--new")).then_some("--new"))

@@ -1,19 +1,33 @@
 //! `status` and `group list`.
 
 use net::client::ClientError;
-use net::status::ROLE_LEARNER;
+use net::status::{ROLE_LEARNER, is_name};
 use serde_json::json;
 
 use super::view::{GroupView, ReplicaView, View, is_starting, role};
+use crate::args::Globals;
+use crate::connect::connect;
 use crate::exit::{Code, Failure};
 use crate::output::{Answer, Section};
+
+/// What the nodes say. If nobody can be asked, it is no help to hear that one should ask for the status.
+pub fn asked(globals: &Globals) -> Result<View, Failure> {
+    let status = connect(globals).and_then(|mut client| Ok(client.status()?));
+    status.map(|status| View::of(&status)).map_err(|failure| match failure.code {
+        Code::Unavailable => failure.hint("start a node there, or name one that runs with -e"),
+        _ => failure,
+    })
+}
 
 /// What `status` prints; asks for exit code 10 if something is not well.
 pub fn status(view: &View) -> Answer {
     let mut sections = vec![nodes(view), groups(view)];
     if !view.waiting_for.is_empty() {
-        let rows = view.waiting_for.iter().map(|name| vec!["waiting for".to_owned(), name.clone()]).collect();
-        sections.push(Section::new(&["NOT FORMED", "NODE"], rows));
+        let row = |entry: &String| {
+            let what = if is_name(entry) { "waiting for" } else { "in the way" };
+            vec![what.to_owned(), entry.clone()]
+        };
+        sections.push(Section::new(&["NOT FORMED", "NODE"], view.waiting_for.iter().map(row).collect()));
     }
     let code = (!view.is_well()).then_some(Code::Unhealthy);
     Answer { json: view.json(), sections, code }
@@ -31,9 +45,7 @@ pub fn list(view: &View) -> Result<Answer, Failure> {
 fn nodes(view: &View) -> Section {
     let rows = view.nodes.iter().map(|node| {
         let (state, shards) = match &node.status {
-            Ok(status) if !status.waiting_for.is_empty() => {
-                (format!("waits for {}", status.waiting_for.join(", ")), status.shards.to_string())
-            }
+            Ok(status) if !status.waiting_for.is_empty() => (held_up(&status.waiting_for), status.shards.to_string()),
             Ok(status) if is_starting(status) => ("starting".to_owned(), status.shards.to_string()),
             Ok(status) => ("up".to_owned(), status.shards.to_string()),
             Err(error) => (format!("unreachable: {error}"), "-".to_owned()),
@@ -41,6 +53,14 @@ fn nodes(view: &View) -> Section {
         vec![node.name.clone(), node.address.clone(), shards, state]
     });
     Section::new(&["NODE", "ADDRESS", "SHARDS", "STATE"], rows.collect())
+}
+
+/// What keeps a node from founding the cluster.
+fn held_up(waiting_for: &[String]) -> String {
+    match waiting_for.iter().all(|entry| is_name(entry)) {
+        true => format!("waits for {}", waiting_for.join(", ")),
+        false => waiting_for.join("; "),
+    }
 }
 
 fn groups(view: &View) -> Section {
@@ -90,11 +110,13 @@ mod tests {
             let status = NodeStatus { epoch, waiting_for, ..NodeStatus::default() };
             NodeReport { name: "n1".into(), address: "h:1".into(), status: Ok(status) }
         };
-        let nodes = vec![node(0, &[]), node(0, &["n2"]), node(1, &[])];
-        let view = View { nodes, groups: Vec::new(), waiting_for: Vec::new() };
+        let alone = "n1 is to come in as new (node.new), and no node of the list is a member of a cluster";
+        let nodes = vec![node(0, &[]), node(0, &["n2"]), node(1, &[]), node(0, &[alone])];
+        let view = View { nodes, groups: Vec::new(), waiting_for: vec!["n2".to_owned(), alone.to_owned()] };
         let answer = status(&view);
         let states: Vec<&str> = answer.sections[0].rows.iter().map(|row| row[3].as_str()).collect();
-        assert_eq!(states, ["starting", "waits for n2", "up"]);
+        assert_eq!(states, ["starting", "waits for n2", "up", alone]);
+        assert_eq!(answer.sections[2].rows, [["waiting for", "n2"], ["in the way", alone]]);
         let starting: Vec<_> = (0..3).map(|node| answer.json["nodes"][node]["starting"].as_bool()).collect();
         assert_eq!(starting, [Some(true), Some(false), Some(false)]);
         assert_eq!(answer.code, Some(Code::Unhealthy));

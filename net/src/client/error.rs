@@ -1,5 +1,6 @@
 //! Why the client could not do what it was asked, and what that says about the cluster's state.
 
+use crate::status::is_name;
 use raft::ids::GroupId;
 
 /// Why a request failed. Each variant says whether the request may have happened.
@@ -27,7 +28,7 @@ pub enum ClientError {
     /// that are waited for; if there are none, ask again later.
     #[error("{}", not_formed(waiting_for))]
     NotFormed {
-        /// Their names; empty while the node that was asked is starting.
+        /// Their names, or what else is in the way ([`is_name`]); empty while the node that was asked is starting.
         waiting_for: Vec<String>,
     },
     /// One node could not be reached, and only that one could have answered. Nothing happened.
@@ -90,7 +91,11 @@ pub(super) fn not_formed(waiting_for: &[String]) -> String {
     if waiting_for.is_empty() {
         return "the node is starting and serves nothing yet".to_owned();
     }
-    format!("the cluster is not formed yet, it waits for {}", waiting_for.join(", "))
+    let (names, others): (Vec<&str>, Vec<&str>) =
+        waiting_for.iter().map(String::as_str).partition(|entry| is_name(entry));
+    let waits = if names.is_empty() { String::new() } else { format!(", it waits for {}", names.join(", ")) };
+    let others = if others.is_empty() { String::new() } else { format!(": {}", others.join("; ")) };
+    format!("the cluster is not formed yet{waits}{others}")
 }
 
 fn groups(keys: &[(Vec<u8>, GroupId)]) -> usize {

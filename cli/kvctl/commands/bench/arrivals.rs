@@ -64,6 +64,8 @@ impl Arrivals {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn until(mut arrivals: Arrivals, end: Duration) -> Vec<Duration> {
@@ -95,6 +97,19 @@ mod tests {
             arrivals.advance();
         }
         assert!(arrivals.next().abs_diff(Duration::from_secs(1_000_000)) < Duration::from_micros(1));
+    }
+
+    #[test]
+    fn the_first_arrivals_of_the_lowest_rate_are_moments_whatever_the_threads() {
+        for kind in [BenchArrivals::Even, BenchArrivals::Poisson] {
+            for thread in 0..4_096 {
+                let mut arrivals = Arrivals::new(kind, 1e-6, thread, 4_096, u64::from(thread));
+                for _ in 0..100 {
+                    assert!(Instant::now().checked_add(arrivals.next()).is_some(), "{kind:?}: {arrivals:?}");
+                    arrivals.advance();
+                }
+            }
+        }
     }
 
     #[test]

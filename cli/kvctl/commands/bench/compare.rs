@@ -75,7 +75,7 @@ fn shown(number: Option<f64>) -> String {
 }
 
 /// What was not the same in both runs, such as `clients: 16 and 256`.
-fn differences(a: &Value, b: &Value) -> Vec<String> {
+pub(super) fn differences(a: &Value, b: &Value) -> Vec<String> {
     let (Some(of_a), Some(of_b)) = (a["run"].as_object(), b["run"].as_object()) else { return Vec::new() };
     let mut names: Vec<&String> = of_a.keys().chain(of_b.keys()).collect();
     names.sort();

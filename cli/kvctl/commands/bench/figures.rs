@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use net::client::ClientError;
 
 use super::workload::Kind;
+use crate::exit::{Code, Failure};
 
 /// Latencies are kept in microseconds to three digits, up to ten minutes.
 const LATENCY_US_MAX: u64 = 600_000_000;
@@ -51,21 +53,26 @@ impl Figures {
 pub struct FiguresByKind {
     pub kinds: BTreeMap<Kind, Figures>,
     pub first_error: Option<String>,
+    /// Of the codes of all errors the one that leaves most in doubt.
+    pub worst: Option<Code>,
 }
 
 impl FiguresByKind {
     /// Empty figures for each of `kinds`: one that never came shows as such.
     pub fn of(kinds: &[Kind]) -> FiguresByKind {
-        FiguresByKind { kinds: kinds.iter().map(|kind| (*kind, Figures::new())).collect(), first_error: None }
+        let kinds = kinds.iter().map(|kind| (*kind, Figures::new())).collect();
+        FiguresByKind { kinds, first_error: None, worst: None }
     }
 
     pub fn kind(&mut self, kind: Kind) -> &mut Figures {
         self.kinds.entry(kind).or_insert_with(Figures::new)
     }
 
-    pub fn failed(&mut self, kind: Kind, error: impl ToString) {
+    pub fn failed(&mut self, kind: Kind, error: ClientError) {
         self.kind(kind).errors += 1;
-        self.first_error.get_or_insert_with(|| error.to_string());
+        let Failure { code, message, .. } = error.into();
+        self.first_error.get_or_insert(message);
+        self.worst = Code::worst(self.worst.into_iter().chain([code]));
     }
 
     pub fn add(&mut self, other: &FiguresByKind) {
@@ -73,6 +80,12 @@ impl FiguresByKind {
             self.kind(*kind).add(figures);
         }
         self.first_error = self.first_error.take().or_else(|| other.first_error.clone());
+        self.worst = Code::worst(self.worst.into_iter().chain(other.worst));
+    }
+
+    /// The code of a run without a single answer, which has measured nothing.
+    pub fn unanswered(&self) -> Option<Code> {
+        self.all().latency_us.is_empty().then(|| self.worst.unwrap_or(Code::Unavailable))
     }
 
     /// All kinds as one.

@@ -14,7 +14,7 @@ use super::strain::Strain;
 use super::workload::{Kind, Tasks};
 use crate::args::{BenchLoad, Globals};
 use crate::connect::connect_for_many;
-use crate::exit::{Code, Failure};
+use crate::exit::Failure;
 use crate::output::Answer;
 
 pub fn load(globals: &Globals, load: &BenchLoad) -> Result<Answer, Failure> {
@@ -44,7 +44,6 @@ pub fn load(globals: &Globals, load: &BenchLoad) -> Result<Answer, Failure> {
         threads.into_iter().map(|thread| thread.join().expect("a bench thread does not panic")).collect()
     });
     let outcome = gathered(results, FiguresByKind::of(&[Kind::Put]), begun.elapsed())?;
-    let errors = outcome.figures.all().errors;
     let mut answer = outcome.answer(json!({
         "workload": "load",
         "loop": "closed",
@@ -55,7 +54,7 @@ pub fn load(globals: &Globals, load: &BenchLoad) -> Result<Answer, Failure> {
         "duration_seconds": outcome.measured.as_secs_f64(),
     }));
     // Runs would miss the keys that failed.
-    answer.code = answer.code.or((errors > 0).then_some(Code::Error));
+    answer.code = answer.code.or(outcome.figures.worst);
     Ok(answer)
 }
 

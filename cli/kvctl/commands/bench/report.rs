@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::figures::{Figures, FiguresByKind};
 use super::strain::Strain;
-use crate::exit::Code;
 use crate::output::{Answer, Section, remark};
 
 const HEADER: [&str; 9] =
@@ -86,16 +85,17 @@ impl Outcome {
         self.warn();
         let mut json = self.json();
         json["run"] = run;
-        // A run without a single answer has measured nothing.
-        let code = self.figures.all().latency_us.is_empty().then_some(Code::Unavailable);
-        Answer { code, ..Answer::new(json, Section::new(&HEADER, self.rows())) }
+        Answer { code: self.figures.unanswered(), ..Answer::new(json, Section::new(&HEADER, self.rows())) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use net::client::ClientError;
+
     use super::super::workload::Kind;
     use super::*;
+    use crate::exit::Code;
 
     fn outcome() -> Outcome {
         let mut figures = FiguresByKind::of(&[Kind::Get, Kind::Put]);
@@ -105,7 +105,7 @@ mod tests {
         }
         figures.kind(Kind::Put).answered(Duration::from_millis(5), true);
         figures.kind(Kind::Put).in_time += 1;
-        figures.failed(Kind::Put, "no");
+        figures.failed(Kind::Put, ClientError::Forbidden);
         Outcome { figures, strain: Strain::default(), measured: Duration::from_secs(2) }
     }
 
@@ -132,9 +132,23 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_an_answer_is_unavailable() {
-        let nothing = Outcome { figures: FiguresByKind::of(&[Kind::Get]), ..outcome() };
-        assert_eq!(nothing.answer(json!({})).code, Some(Code::Unavailable));
-        assert_eq!(outcome().answer(json!({})).code, None);
+    fn a_run_without_an_answer_ends_with_the_code_that_leaves_most_in_doubt() {
+        let why = || "no answer".to_owned();
+        let ended = |errors: &[ClientError]| {
+            let mut all = FiguresByKind::of(&[Kind::Put]);
+            for error in errors {
+                let mut thread = FiguresByKind::of(&[]);
+                thread.failed(Kind::Put, error.clone());
+                all.add(&thread);
+            }
+            Outcome { figures: all, ..outcome() }.answer(json!({})).code
+        };
+        let too_large = ClientError::TooLarge { limit: 1 };
+        let gone = ClientError::NotApplied { why: why() };
+        assert_eq!(ended(&[]), Some(Code::Unavailable));
+        assert_eq!(ended(&[too_large.clone(), too_large.clone()]), Some(Code::Error));
+        assert_eq!(ended(&[too_large.clone(), gone.clone()]), Some(Code::Unavailable));
+        assert_eq!(ended(&[gone, ClientError::OutcomeUnknown { why: why() }, too_large]), Some(Code::Unknown));
+        assert_eq!(outcome().answer(json!({})).code, None, "something was measured");
     }
 }

@@ -16,8 +16,8 @@ use super::live::Live;
 use super::random::Random;
 use super::report::Outcome;
 use super::strain::Strain;
-use super::workload::{Mix, Tasks};
-use crate::args::{BenchArrivals, BenchRun, BenchWork, Globals};
+use super::workload::{Kind, Mix, Tasks};
+use crate::args::{BenchArrivals, BenchRun, BenchWork, BenchWorkload, Globals};
 use crate::connect::connect_for_many;
 use crate::exit::Failure;
 use crate::output::Answer;
@@ -141,11 +141,12 @@ impl<'a> Load<'a> {
             "depth": work.depth,
             "value_size": self.value_bytes,
             "keys": work.keys,
+            "distribution": self.mix.distribution.name(),
             "duration_seconds": work.duration.as_secs_f64(),
             "warmup_seconds": work.warmup.as_secs_f64(),
         });
-        if let Some(read_share) = work.read_share {
-            run["read_share"] = json!(read_share);
+        if work.workload == BenchWorkload::Mixed {
+            run["read_share"] = json!(self.mix.share(Kind::Get));
         }
         if let Some(offered) = self.offered {
             run["loop"] = json!("open");
@@ -196,7 +197,31 @@ pub fn seed(thread: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::compare::differences;
     use super::*;
+    use crate::args::{Bench, Cli, Command};
+
+    /// What a result says of the run that these words start.
+    fn described(words: &str) -> Value {
+        let words = ["kvctl", "bench", "run"].into_iter().chain(words.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Bench(Bench::Run(run)) => Load::of(&run.work, None).unwrap().described(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn runs_whose_keys_or_shares_differ_say_so_and_defaults_are_what_they_stand_for() {
+        let between = |a: &str, b: &str| differences(&json!({ "run": described(a) }), &json!({ "run": described(b) }));
+        assert_eq!(between("get", "get --distribution zipfian"), ["distribution: uniform and zipfian"]);
+        assert_eq!(between("get --distribution latest", "get"), ["distribution: latest and uniform"]);
+        assert_eq!(between("mixed", "mixed --read-share 0.9"), ["read_share: 0.5 and 0.9"]);
+        let none: [String; 0] = [];
+        assert_eq!(between("mixed", "mixed --read-share 0.5 --distribution uniform"), none);
+        assert_eq!(described("ycsb-d")["distribution"], "latest");
+    }
 
     #[test]
     fn no_thread_is_without_a_connection() {

@@ -79,11 +79,15 @@ fn writable(path: &Path) -> io::Result<()> {
 fn highest(globals: &Globals, sweep: &BenchSweep) -> Result<Outcome, Failure> {
     let outcome = Load::of_closed_with_many(&sweep.work)?.measure(globals, "closed loop")?;
     outcome.warn();
-    if outcome.figures.all().latency_us.is_empty() {
-        let why = outcome.figures.first_error.unwrap_or_else(|| "nothing was answered in time".to_owned());
-        return Err(Failure::new(Code::Unavailable, format!("no rate can be found: {why}")).hint("kvctl status"));
+    match outcome.figures.unanswered() {
+        None => Ok(outcome),
+        Some(code) => {
+            let why = outcome.figures.first_error.unwrap_or_else(|| "nothing was answered in time".to_owned());
+            let failure = Failure::new(code, format!("no rate can be found: {why}"));
+            let helps = matches!(code, Code::Unavailable | Code::Unknown);
+            Err(if helps { failure.hint("kvctl status") } else { failure })
+        }
     }
-    Ok(outcome)
 }
 
 fn found(highest: f64) -> Vec<f64> {
@@ -115,8 +119,9 @@ fn answer(sweep: &BenchSweep, closed: Option<&Outcome>, steps: &[Step]) -> Resul
         "steps": steps.iter().map(described).collect::<Vec<Value>>(),
         "run": run,
     });
-    let answered = steps.iter().any(|step| !step.outcome.figures.all().latency_us.is_empty());
-    let code = (!answered).then_some(Code::Unavailable);
+    // None if one of them was answered.
+    let codes: Option<Vec<Code>> = steps.iter().map(|step| step.outcome.figures.unanswered()).collect();
+    let code = codes.and_then(Code::worst);
     Ok(Answer { code, ..Answer::new(json, Section::new(&HEADER, steps.iter().flat_map(rows).collect())) })
 }
 

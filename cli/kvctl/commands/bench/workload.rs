@@ -59,7 +59,7 @@ pub struct Task {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mix {
     shares: Vec<(Kind, f64)>,
-    distribution: BenchDistribution,
+    pub distribution: BenchDistribution,
 }
 
 impl Mix {
@@ -98,6 +98,11 @@ impl Mix {
     /// The kinds that come, in the order of their definition.
     pub fn kinds(&self) -> Vec<Kind> {
         self.shares.iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| *kind).collect()
+    }
+
+    /// The share of a kind, 0 to 1.
+    pub fn share(&self, kind: Kind) -> f64 {
+        self.shares.iter().filter(|(other, _)| *other == kind).map(|(_, share)| share).sum()
     }
 
     /// How its keys are drawn from `keys` keys.
