@@ -58,3 +58,15 @@ pub const ROLE_LEARNER: u8 = 4;
 
 /// [`ReplicaStatus::role`] of a leader.
 pub const ROLE_LEADER: u8 = 3;
+
+/// What a node that serves nothing yet says of itself.
+pub fn not_formed(waiting_for: &[String]) -> String {
+    if waiting_for.is_empty() {
+        return "the node is starting and serves nothing yet".to_owned();
+    }
+    let (names, others): (Vec<&str>, Vec<&str>) =
+        waiting_for.iter().map(String::as_str).partition(|entry| is_name(entry));
+    let waits = if names.is_empty() { String::new() } else { format!(", it waits for {}", names.join(", ")) };
+    let others = if others.is_empty() { String::new() } else { format!(": {}", others.join("; ")) };
+    format!("the cluster is not formed yet{waits}{others}")
+}

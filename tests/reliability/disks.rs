@@ -206,6 +206,27 @@ fn a_disk_that_stands_still_for_good_ends_its_node() {
     });
 }
 
+#[test]
+fn a_disk_that_stands_still_ends_a_node_that_is_leaving() {
+    on_cluster("disk-hangs-leaving", settings(&["journal.sync_limit=2s"]), |_, mut cluster| {
+        let leader = cluster.busiest_leader();
+        let writer = Writer::start(&cluster.endpoints());
+        writer.wait_for_more(200, PATIENCE);
+        cluster.nodes[leader].disk.stall(Duration::from_secs(10));
+        cluster.signal(leader, Signal::TERM);
+        let says = || cluster.log(leader).contains("the disk does not take the journal");
+        eventually(PATIENCE, "the node to give its disk up", || says().then_some(()));
+        writer.wait_for_more(200, PATIENCE);
+        cluster.nodes[leader].disk.recover();
+        let ended = cluster.wait_end(leader, PATIENCE).expect("its process ends");
+        assert!(was_ended_by(ended, Signal::ABORT), "{ended}");
+        cluster.start_node(leader);
+        writer.wait_for_more(200, PATIENCE);
+        writer.stop().assert_all_there(&cluster.endpoints());
+        assert_replicas_agree(&cluster);
+    });
+}
+
 /// The highest number of a segment of a node with one core.
 fn newest_segment(data: &Path) -> u64 {
     let files = std::fs::read_dir(data.join("core-000/journal")).expect("a journal");

@@ -78,7 +78,7 @@ impl Stage {
         match &inner.serving {
             Some((mesh, _)) => Ok(mesh.clone()),
             None if inner.waiting_for.is_empty() => Err("starting".into()),
-            None => Err(format!("the cluster is not formed yet, waiting for {}", inner.waiting_for.join(", "))),
+            None => Err(net::status::not_formed(&inner.waiting_for)),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use super::connection::{ConnectionId, Stage, Trouble};
 use super::core::Core;
-use super::error::{ClientError, not_formed};
+use super::error::ClientError;
 use super::pending::{Ask, Phase, Ticket, Work};
 use super::request::{Answer, CasResult, Checksum};
 use super::routing::Routing;
 use crate::frame::Kind;
 use crate::receive::{Frame, RecvBuffer};
 use crate::response::{Refusal, Response};
+use crate::status::not_formed;
 use engine_core::command::{Operation, Outcome};
 use engine_core::placement::map::{ClusterMap, MapError};
 use std::time::Duration;

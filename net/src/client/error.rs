@@ -1,6 +1,6 @@
 //! Why the client could not do what it was asked, and what that says about the cluster's state.
 
-use crate::status::is_name;
+use crate::status::not_formed;
 use raft::ids::GroupId;
 
 /// Why a request failed. Each variant says whether the request may have happened.
@@ -84,18 +84,6 @@ impl ClientError {
     pub fn may_have_happened(&self) -> bool {
         matches!(self, ClientError::OutcomeUnknown { .. } | ClientError::SessionEvicted | ClientError::ResultGone)
     }
-}
-
-/// What a node that serves nothing yet says of itself.
-pub(super) fn not_formed(waiting_for: &[String]) -> String {
-    if waiting_for.is_empty() {
-        return "the node is starting and serves nothing yet".to_owned();
-    }
-    let (names, others): (Vec<&str>, Vec<&str>) =
-        waiting_for.iter().map(String::as_str).partition(|entry| is_name(entry));
-    let waits = if names.is_empty() { String::new() } else { format!(", it waits for {}", names.join(", ")) };
-    let others = if others.is_empty() { String::new() } else { format!(": {}", others.join("; ")) };
-    format!("the cluster is not formed yet{waits}{others}")
 }
 
 fn groups(keys: &[(Vec<u8>, GroupId)]) -> usize {
