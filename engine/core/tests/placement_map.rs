@@ -40,6 +40,29 @@ fn leads(group: &GroupEntry, node: u16) -> bool {
 }
 
 #[test]
+fn a_group_is_stranded_without_a_node_if_the_others_that_are_whole_are_no_quorum() {
+    let all = |_, _| true;
+    let map = founded(6, 12, 3, 1);
+    let node = map.groups[5].replicas[0].node();
+    let others: Vec<u16> = map.groups[5].replicas[1..].iter().map(|replica| replica.node()).collect();
+    assert_eq!(map.stranded_without(node, all), None);
+    // One that is down, still a learner or without its store: of three, that leaves one.
+    let (group, lacking) = (map.groups[5].id, others[1]);
+    assert_eq!(map.stranded_without(node, |of, who| of != group || who != lacking), Some(group));
+    assert_eq!(map.stranded_without(lacking, |of, who| of != group || who != node), Some(group));
+    // What it has no replica of is not its affair.
+    let elsewhere = |of, _| map.replica_on(of, node).is_some();
+    assert_eq!(map.stranded_without(node, elsewhere), None);
+    // The only copy.
+    let single = founded(3, 6, 1, 1);
+    let (holder, only) = (single.groups[1].replicas[0].node(), single.groups[1].id);
+    assert_eq!(single.groups[1].replicas.len(), 1);
+    let first = single.data_groups().find(|entry| entry.replicas[0].node() == holder).map(|entry| entry.id);
+    assert_eq!(single.stranded_without(holder, all), first);
+    assert!(first.is_some_and(|first| first <= only));
+}
+
+#[test]
 fn a_node_with_another_disk_gets_new_replica_ids_and_nobody_else_does() {
     let map = founded(4, 8, 3, 2);
     let of =

@@ -1,7 +1,7 @@
 //! The admin port: metrics, liveness, readiness and version over HTTP, on a thread of its own.
 //!
 //! `/livez` failing means "restart me", `/readyz` failing "send me nothing yet, and take no other node away": it is answered with
-//! 200 when all replicas of this node know their leaders, vote, and hold their data.
+//! 200 when all replicas of this node know their leaders, hold their data, and vote, without those whose places they take.
 //!
 //! One thread serves all connections and waits for none of them: each has one request and ends after
 //! [`CONNECTION_PATIENCE`] whatever it does, and only so many are open at once. Of a request only the head is read, which has
@@ -164,7 +164,7 @@ async fn readiness(health: &Health, stage: &Stage) -> Result<(), String> {
         match status {
             Some(status) if status.ready => {}
             Some(_) => {
-                return Err(format!("core {core} has replicas without a known leader, without all data, or behind"));
+                return Err(format!("core {core} has replicas without a known leader, a vote or all data, or behind"));
             }
             None => return Err(format!("core {core} does not answer")),
         }

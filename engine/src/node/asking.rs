@@ -14,11 +14,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends the frame that `write` appends to the node at `address`; gives the body of the answer, which must be of kind `wanted`.
 pub fn ask(address: &str, wanted: Kind, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<Vec<u8>> {
+    ask_for(PATIENCE, address, wanted, write)
+}
+
+/// The same of a node that may take as long as `patience` for each step.
+pub fn ask_for(
+    patience: Duration,
+    address: &str,
+    wanted: Kind,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> io::Result<Vec<u8>> {
     let address = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let deadline = Instant::now() + patience;
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let mut out = Hello { role: Role::Founding, ..Hello::client(0, 0) }.encode().to_vec();
     write(&mut out);
     stream.write_all(&out)?;

@@ -226,10 +226,8 @@ impl Core {
             if self.turn() {
                 runtime::breathe().await;
             }
-            // Nothing ticks any more, and a disk that hangs would be waited for for ever.
             if ticked.elapsed() >= self.facts.tick {
-                self.facts.health.beat(self.index);
-                journal_task::watch_disk(&self);
+                self.look_at_disk();
                 ticked = Instant::now();
             }
             // What is to be made durable may wait for room.
@@ -240,10 +238,18 @@ impl Core {
         }
         self.done.set(true);
         self.journal_bell.ring();
-        journal_ended.wait().await;
+        while !journal_ended.wait_for(self.facts.tick).await {
+            self.look_at_disk();
+        }
         self.state.borrow_mut().clients.close_all();
         self.state.borrow_mut().peers.close_all();
         self.state.borrow_mut().sends.close_all();
+    }
+
+    /// Once a tick on the last turns, as nothing ticks any more: a disk that hangs would be waited for for ever.
+    fn look_at_disk(&self) {
+        self.facts.health.beat(self.index);
+        journal_task::watch_disk(self);
     }
 
     /// Whether the core is on its last turns.
@@ -342,10 +348,7 @@ impl Core {
             ToCore::Metrics(reply) => reply.give(self.metrics()),
             ToCore::DiskFull(full) => self.handle(Event::DiskFull(full)),
             ToCore::Map(map) => self.follow(&map),
-            ToCore::Petition(petition, reply) => {
-                self.handle(Event::Petition(&petition));
-                reply.give(self.state.borrow().shard.stranded_by(&petition));
-            }
+            ToCore::Petition(petition) => self.handle(Event::Petition(&petition)),
             ToCore::Drain => {
                 let core = self.clone();
                 runtime::spawn(async move { core.drain().await });

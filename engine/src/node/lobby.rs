@@ -2,9 +2,10 @@
 //!
 //! Each gets a thread for a few questions and answers, under deadlines; only so many at once.
 
+use super::admission;
 use super::asking;
 use super::front;
-use super::mesh::{Reply, ToCore};
+use super::mesh::ToCore;
 use super::stage::Stage;
 use engine_core::placement::cores::core_of;
 use engine_core::placement::founding::Query;
@@ -26,9 +27,6 @@ const CALLERS_MAX: usize = 64;
 
 /// How long one question may take to arrive, or an answer to leave.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a core may take to say what keeps it from following a petition.
-const CORE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a caller may stay, whatever it says: its place is for others, too, and it may come again.
 const STAY: Duration = Duration::from_secs(30);
@@ -126,7 +124,7 @@ fn answer(out: &mut Vec<u8>, role: Role, header: frame::Header, body: &[u8], sta
             let petition = net::follow::petition(body).map_err(io::Error::other)?;
             net::follow::write_petition_answer(out, header.id, pass_on(petition, stage).err().as_deref());
         }
-        (Role::Client, Some(Kind::Status)) => Response::Status(status(stage)).write(out, header.id),
+        (Role::Client | Role::Founding, Some(Kind::Status)) => Response::Status(status(stage)).write(out, header.id),
         (Role::Client, Some(Kind::Ping)) => Response::Done.write(out, header.id),
         (Role::Client, _) => {
             let waiting_for = stage.waiting_for();
@@ -137,12 +135,12 @@ fn answer(out: &mut Vec<u8>, role: Role, header: frame::Header, body: &[u8], sta
     Ok(())
 }
 
-/// Gives a petition to the core that holds group 0, if it does: whoever leads that group acts on it, the others do not.
+/// Gives a petition to the core that holds group 0, if that leads it: nobody else acts on it.
 ///
 /// Only a directory that answers at the address that the map has for its name is passed on: a second process of that name
 /// somewhere else must not put the first one out.
 fn pass_on(petition: Petition, stage: &Stage) -> Result<(), String> {
-    let (Some(map), Ok(mesh)) = (stage.map(), stage.mesh()) else { return Ok(()) };
+    let (Some(map), Some((mesh, facts))) = (stage.map(), stage.serving()) else { return Ok(()) };
     let number = match map.admit(&petition) {
         Ok((number, _)) => number,
         // The map that says so is asked for, too.
@@ -155,27 +153,33 @@ fn pass_on(petition: Petition, stage: &Stage) -> Result<(), String> {
     let there = answered.and_then(|body| net::founding::answer(&body).map_err(io::Error::other));
     match there {
         Ok(there) if (&there.name, there.incarnation) == (&petition.name, petition.incarnation) => {
-            let (reply, answer) = Reply::channel();
-            let name = petition.name.clone();
-            mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition, reply));
-            // A core that ends meanwhile says nothing.
-            match answer.recv_timeout(CORE_PATIENCE).ok().flatten() {
-                Some(group) => Err(format!(
-                    "group {group} has no quorum without what {name} had, as other nodes are down: start those, or {name} with its \
-                     former data directory, or, if that is lost for good, {name} with node.new (`kvd run --new`, \
-                     `kvctl node start {name} --data DIR --new`)"
-                )),
-                None => Ok(()),
+            let own = admission::replicas(&mesh);
+            if !admission::decides(&own) {
+                return Ok(());
             }
+            let stranded = match petition.insists {
+                true => None,
+                false => admission::stranded(&map, number, facts.node, own),
+            };
+            if let Some(group) = stranded {
+                let name = petition.name;
+                return Err(format!(
+                    "group {group} has no quorum without what {name} had: start {name} with its former data directory, and the other nodes of \
+                     that group; if it is lost for good, start {name} with node.new (`kvd run --new`, `kvctl node start {name} --data DIR --new`)"
+                ));
+            }
+            mesh.send(core_of(MAP_GROUP, mesh.len()), ToCore::Petition(petition));
+            Ok(())
         }
         Ok(_) => Err(format!("at {address}, where {} belongs, another data directory answers", petition.name)),
         Err(error) => Err(format!("{} does not answer at {address}, where it belongs: {error}", petition.name)),
     }
 }
 
-/// The status of a node without a cluster.
+/// The status of a node as whoever stands at its door needs it: what it waits for, or how its replicas are.
 fn status(stage: &Stage) -> NodeStatus {
     let answer = stage.answer();
+    let groups = stage.mesh().map_or_else(|_| Vec::new(), |mesh| admission::replicas(&mesh));
     NodeStatus {
         node: 0,
         name: answer.name,
@@ -183,7 +187,7 @@ fn status(stage: &Stage) -> NodeStatus {
         epoch: 0,
         forwarded: 0,
         start: 0,
-        groups: Vec::new(),
+        groups,
         waiting_for: stage.waiting_for(),
     }
 }

@@ -154,8 +154,8 @@ pub enum ToCore {
     DiskFull(bool),
     /// The cluster map has changed.
     Map(Arc<ClusterMap>),
-    /// A node with an empty disk asks to come back. The answer is a group that keeps this core from taking it in.
-    Petition(Petition, Reply<Option<GroupId>>),
+    /// A node with an empty disk asks to come back.
+    Petition(Petition),
     /// Hand leaders over, flush, end.
     Drain,
 }

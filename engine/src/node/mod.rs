@@ -4,6 +4,7 @@
 //! reading at [`run`], then `core.rs` for one turn of a core.
 
 mod admin;
+mod admission;
 mod answers;
 mod asking;
 mod client;

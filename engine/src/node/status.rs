@@ -84,14 +84,16 @@ fn replica(view: &GroupView) -> ReplicaStatus {
     }
 }
 
-/// Whether a replica does its part: while it is still a learner, lacks its store or its log, or belongs to a membership that the lost
-/// one is not out of yet, another node with a copy must not be taken away.
+/// Whether a replica does its part in a group that stays as it is: as long as one does not, another node with a copy must not be taken away.
 fn is_whole(view: &GroupView) -> bool {
     view.role != Role::Learner && view.serving == Serving::Whole && !view.changing
 }
 
+/// Whether a replica does its part: while it is still a learner, lacks its store or its log, or comes in by a change that the lost one has a
+/// part in, another node with a copy must not be taken away. Those that stay serve all the while.
 fn is_ready(view: &GroupView) -> bool {
-    view.leader.is_some() && is_whole(view)
+    let votes = view.role != Role::Learner && !view.entering;
+    view.leader.is_some() && votes && view.serving == Serving::Whole
 }
 
 /// Whether a replica that listens knows no leader. One whose log is lost hears nobody, whoever leads.
@@ -231,6 +233,7 @@ mod tests {
             last: Index(1),
             serving: Serving::Whole,
             changing: false,
+            entering: false,
             snapshots_installed: 0,
         }
     }
@@ -241,7 +244,9 @@ mod tests {
         assert!(is_ready(&GroupView { role: Role::Leader, ..view() }));
         assert!(!is_ready(&GroupView { leader: None, ..view() }), "whom it follows is not known");
         assert!(!is_ready(&GroupView { role: Role::Learner, ..view() }), "it came in the place of a lost one");
-        assert!(!is_ready(&GroupView { changing: true, ..view() }), "the lost one still counts");
+        assert!(!is_ready(&GroupView { entering: true, changing: true, ..view() }), "the lost one still counts");
+        assert!(is_ready(&GroupView { changing: true, ..view() }), "it serves while others come and go");
+        assert!(is_whole(&view()) && !is_whole(&GroupView { changing: true, ..view() }), "no disk may go now");
         assert!(!is_ready(&GroupView { serving: Serving::Hollow, ..view() }), "its store is lost");
         assert!(!is_ready(&GroupView { serving: Serving::Amnesiac, ..view() }), "its log is lost");
     }

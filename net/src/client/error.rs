@@ -28,7 +28,7 @@ pub enum ClientError {
     /// that are waited for; if there are none, ask again later.
     #[error("{}", not_formed(waiting_for))]
     NotFormed {
-        /// Their names, or what else is in the way ([`is_name`]); empty while the node that was asked is starting.
+        /// Their names, or what else is in the way ([`crate::status::is_name`]); empty while the node that was asked is starting.
         waiting_for: Vec<String>,
     },
     /// One node could not be reached, and only that one could have answered. Nothing happened.

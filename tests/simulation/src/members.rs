@@ -99,8 +99,8 @@ impl World {
             let entry = &state.map.nodes[usize::from(node)];
             let (name, replaces) = (entry.name.clone(), entry.incarnation);
             let (incarnation, shards) = (state.incarnation, self.plan.shards(node));
-            let insists = self.random.per_mille(500);
-            let petition = Petition { name, incarnation, shards, replaces, insists };
+            // Whether it is passed on is decided before it comes to a core.
+            let petition = Petition { name, incarnation, shards, replaces, insists: true };
             self.totals.count("petitions");
             if let Some(place) = self.open_core((other, core_of(MAP_GROUP, self.plan.shards(other)))) {
                 let times = 1 + u64::from(self.random.per_mille(300));

@@ -1,6 +1,7 @@
 //! A node whose disk was lost asks to come back: what it says, and the map that answers it.
 
 use super::map::ClusterMap;
+use raft::ids::GroupId;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// What the new data directory of a node says of itself.
@@ -15,8 +16,8 @@ pub struct Petition {
     /// The incarnation whose place it asks for, by the map it was shown: a petition that comes late or twice finds
     /// another one there, and changes nothing.
     pub replaces: u64,
-    /// Whoever runs the node says that its former directory is lost for good: it is taken in also if a group has no quorum without
-    /// that one.
+    /// Whoever runs the node says that its former directory is lost for good: whoever passes the petition on does not ask whether a
+    /// group has a quorum without that one ([`ClusterMap::stranded_without`]).
     pub insists: bool,
 }
 
@@ -54,6 +55,17 @@ pub enum PetitionError {
 }
 
 impl ClusterMap {
+    /// A group of node `number` that has no quorum without the replica there, where `is_whole` tells of another node whether its replica
+    /// votes, has its data and belongs to members that do not change. Who is taken in for what that node has puts it out for good, and a disk
+    /// that is only not mounted may be what the group needs.
+    pub fn stranded_without(&self, number: u16, is_whole: impl Fn(GroupId, u16) -> bool) -> Option<GroupId> {
+        let stranded = self.groups.iter().filter(|entry| self.replica_on(entry.id, number).is_some()).find(|entry| {
+            let others = entry.replicas.iter().map(|replica| replica.node()).filter(|node| *node != number);
+            others.filter(|node| is_whole(entry.id, *node)).count() <= entry.replicas.len() / 2
+        });
+        stranded.map(|entry| entry.id)
+    }
+
     /// The number of the node that asks, and the map that takes it in.
     pub fn admit(&self, petition: &Petition) -> Result<(u16, ClusterMap), PetitionError> {
         let name = petition.name.clone();

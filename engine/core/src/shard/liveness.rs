@@ -117,11 +117,6 @@ impl Links {
         self.links.iter().any(|((of, _), link)| *of == node && link.up)
     }
 
-    /// Whether this core shares a group with any core of `node`.
-    pub(super) fn leads_to(&self, node: u16) -> bool {
-        self.links.keys().any(|(of, _)| *of == node)
-    }
-
     /// For how many ticks the core that holds `group` on `node` has been silent.
     pub(super) fn silence(&self, group: GroupId, node: u16, tick: u64) -> u64 {
         self.link(group, node).map_or(tick, |link| tick - link.heard)

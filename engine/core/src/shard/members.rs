@@ -12,7 +12,7 @@ use super::liveness::Links;
 use crate::command::{self, ClientId, Command, Operation, SessionRef};
 use crate::placement::map::{ClusterMap, MAP_GROUP};
 use crate::placement::petition::Petition;
-use raft::ids::{GroupId, Index, ReplicaId};
+use raft::ids::{Index, ReplicaId};
 use raft::progress::{PeerState, PeerView};
 
 /// Who lacks fewer entries than this has caught up.
@@ -59,9 +59,6 @@ impl Shard {
     /// A node asks to come back. If this core leads group 0, the map that takes it in is proposed. The petition is
     /// repeated until it is answered by a map, so what cannot be done now is not kept.
     pub(super) fn petition(&mut self, petition: &Petition) {
-        if self.stranded_by(petition).is_some() {
-            return;
-        }
         let patience = u64::from(self.options.election_ticks);
         let (next, now) = (self.map.epoch + 1, self.ticks);
         let asked = self.map_asked.is_some_and(|(epoch, tick)| epoch == next && now - tick < patience);
@@ -85,25 +82,6 @@ impl Shard {
     }
 }
 
-impl Shard {
-    /// A group that keeps this core, if it leads group 0, from taking the petitioner in: it has no quorum among its other members,
-    /// and the directory that would be refused from then on may hold what it needs. A disk that was not mounted is not lost.
-    pub fn stranded_by(&self, petition: &Petition) -> Option<GroupId> {
-        let (number, _) = self.map.admit(petition).ok().filter(|_| !petition.insists)?;
-        self.groups.get(&MAP_GROUP).filter(|group| group.leads())?;
-        // Of nodes without a common group nothing is known here.
-        let is_there =
-            |node: u16| node == self.options.node || self.links.is_node_up(node) || !self.links.leads_to(node);
-        let is_stranded = |replicas: &[ReplicaId]| {
-            let others = replicas.iter().filter(|replica| replica.node() != number && is_there(replica.node()));
-            replicas.len() > 1 && others.count() <= replicas.len() / 2
-        };
-        let of_node = |replicas: &[ReplicaId]| replicas.iter().any(|replica| replica.node() == number);
-        let stranded = self.map.groups.iter().find(|entry| of_node(&entry.replicas) && is_stranded(&entry.replicas));
-        stranded.map(|entry| entry.id)
-    }
-}
-
 impl Group {
     /// The map wants these replicas, the preferred leader first; whether they are the members already.
     fn want(&mut self, replicas: &[ReplicaId]) -> bool {
@@ -122,6 +100,12 @@ impl Group {
     /// Whether a change of the members is open or, as far as this replica knows, not committed.
     pub(super) fn is_changing(&self) -> bool {
         self.replica.membership().is_joint() || self.replica.membership_index() > self.replica.commit()
+    }
+
+    /// Whether this replica votes by a joint membership only. Whoever holds the entry that ends it knows that it was committed.
+    pub(super) fn is_entering(&self) -> bool {
+        let there = self.replica.membership();
+        there.is_joint() && !there.outgoing.contains(&self.replica.id())
     }
 
     /// Leader: begins the next change on the way to the wanted members, if none is open and it can be begun.

@@ -29,6 +29,8 @@ pub struct GroupView {
     pub serving: Serving,
     /// A change of its members is not over, as far as this replica knows: a majority of those that it takes out may still be needed.
     pub changing: bool,
+    /// It comes in by a change that is not over, as far as it knows: those that it takes the place of still count.
+    pub entering: bool,
     /// Snapshots installed since the start.
     pub snapshots_installed: u64,
 }
@@ -47,6 +49,7 @@ impl Group {
             last: self.replica.last().index,
             serving: self.serving,
             changing: self.is_changing(),
+            entering: self.is_entering(),
             snapshots_installed: self.snapshots_installed,
         }
     }
