@@ -176,19 +176,19 @@ allocs() {
     for count in 1 4; do
         start a $count 1
         ask a
+        entries="for i in 4 5 6; do curl -s 127.0.0.1:${port}\$i/metrics | grep '^kvd_journal_entries_total' || echo 0 0; done"
         put 4096 3 100000 >/dev/null
         put 4096 8 100000 >/dev/null &
         load=$!
         sleep 3
         for pid in $pids_a; do
-            for task in /proc/"$pid"/task/*; do
-                [ "$(cat "$task/comm")" = core-0 ] || continue
-                before=$(metric kvd_journal_entries_total)
-                perf stat -e 'kvd:*' -t "${task##*/}" -x ' ' sleep 1 2>"$dir/counts"
-                # Each put is an entry in three journals. Being counted slows it down.
-                puts=$((($(metric kvd_journal_entries_total) - before) / 3))
-                awk -v puts=$puts '{ n += $1 } END { print n / puts, puts }' "$dir/counts"
-            done
+            # The core's thread, and one that its runtime keeps under the same name.
+            tasks=$(grep -lx core-0 /proc/"$pid"/task/*/comm | cut -d / -f 5 | paste -s -d ,)
+            # Being counted slows a core down, so what it did is asked for while it is counted.
+            perf stat -e 'kvd:*' -t "$tasks" -x ' ' -o "$dir/counts" sh -c "$entries; sleep 1; $entries" >"$dir/entries"
+            # Each put is an entry in three journals.
+            awk 'NR == FNR { sum[FNR > 3] += $2; next } { n += $1 } END { puts = (sum[1] - sum[0]) / 3; print n / puts, puts }' \
+                "$dir/entries" "$dir/counts"
         done >"$dir/allocations"
         wait $load
         # Of one group one node leads all; of four each leads its part and follows in the others.
