@@ -58,7 +58,7 @@ start() { # NAME GROUPS SHARDS
 }
 put() { # CLIENTS SECONDS KEYS: prints puts a second
     "$kvctl" bench run put --clients "$1" --connections 16 --depth 1 --value-size 256 --keys "$3" --duration "${2}s" \
-        --warmup 1s -o plain 2>/dev/null | awk '{ print $2 }'
+        --warmup 1s -o plain 2>/dev/null | awk '$2 > 0 { print $2; ok = 1 } END { if (!ok) print "failed" }'
 }
 servers() { case $1 in a) echo "$pids_a" ;; *) echo "$pids_b" ;; esac; }
 # Clock ticks of user and system time of all servers of a cluster, 100 a second.
@@ -89,8 +89,9 @@ compare() { # TITLE CLIENTS KEYS WHAT
             for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] < v[j - 1]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
             return v[int((n + 1) / 2)]
         }
+        NF != 2 || /failed|nan|inf/ { print title ": a run failed"; failed = 1; exit }
         { a[NR] = $1; b[NR] = $2; q[NR] = $2 / $1; each = each "  " $1 " " $2 }
-        END { printf "%s: %s to %s, %.2f times (%s )\n", title, median(a, NR), median(b, NR), median(q, NR), each }'
+        END { if (!failed) printf "%s: %s to %s, %.2f times (%s )\n", title, median(a, NR), median(b, NR), median(q, NR), each }'
 }
 warm() { # CLIENTS SECONDS KEYS: a store has memory and segments that it uses in turn only after some seconds
     for name in a b; do ask $name; put "$1" "$2" "$3" >/dev/null; done
@@ -120,7 +121,7 @@ keys() {
     "$kvctl" bench load --keys "$keys" --value-size 256 --connections 16 --depth 256 -o plain 2>/dev/null |
         awk '{ print "loaded at " $2 " keys a second" }'
     ask a
-    put 4096 5 "$keys" >/dev/null
+    put 4096 5 100000 >/dev/null
     # What compaction owes from loading is not what a store with many keys costs.
     sleep 20
     compare "puts/s, an empty store and $keys keys, 256 clients" 256 "$keys" rate
@@ -176,19 +177,19 @@ allocs() {
     for count in 1 4; do
         start a $count 1
         ask a
-        entries="for i in 4 5 6; do curl -s 127.0.0.1:${port}\$i/metrics | grep '^kvd_journal_entries_total' || echo 0 0; done"
         put 4096 3 100000 >/dev/null
-        put 4096 8 100000 >/dev/null &
+        put 4096 16 100000 >/dev/null &
         load=$!
         sleep 3
+        node=4
         for pid in $pids_a; do
             # The core's thread, and one that its runtime keeps under the same name.
             tasks=$(grep -lx core-0 /proc/"$pid"/task/*/comm | cut -d / -f 5 | paste -s -d ,)
-            # Being counted slows a core down, so what it did is asked for while it is counted.
-            perf stat -e 'kvd:*' -t "$tasks" -x ' ' -o "$dir/counts" sh -c "$entries; sleep 1; $entries" >"$dir/entries"
-            # Each put is an entry in three journals.
-            awk 'NR == FNR { sum[FNR > 3] += $2; next } { n += $1 } END { puts = (sum[1] - sum[0]) / 3; print n / puts, puts }' \
-                "$dir/entries" "$dir/counts"
+            # Being counted slows a core down, so what it did is asked for while it is counted. Each put is an entry in its journal.
+            entries="curl -s 127.0.0.1:${port}$node/metrics | grep '^kvd_journal_entries_total' || echo 0 0"
+            perf stat -e 'kvd:*' -t "$tasks" -x ' ' -o "$dir/counts" sh -c "$entries; sleep 3; $entries" >"$dir/entries"
+            awk 'NR == FNR { puts = $2 - puts; next } { n += $1 } END { print n / puts, puts }' "$dir/entries" "$dir/counts"
+            node=$((node + 1))
         done >"$dir/allocations"
         wait $load
         # Of one group one node leads all; of four each leads its part and follows in the others.

@@ -48,7 +48,8 @@ pub struct ReplicaStatus {
     pub leader: Option<u16>,
     /// Snapshots it has installed since the process started.
     pub snapshots_installed: u64,
-    /// Whether it does its part: it votes, its group's members do not change just now, and it has its log and its store. As long as one
+    /// Whether it does its part: it votes, its group's members do not change just now, and it has its log and its store,
+    /// on a disk that answers. As long as one
     /// of a group does not, no other node with a copy may be taken away.
     pub whole: bool,
 }

@@ -16,12 +16,15 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long cores and nodes may take to say how their replicas are. Whoever petitions waits for twice as long.
+/// How long the cores of a node may take to say how their replicas are; less than their node may take to pass it on.
+const CORES_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long another node may take for each step of that. Both, one after the other, are less than whoever petitions waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the cores of this node say of their replicas. One that has ended says nothing.
 pub fn replicas(mesh: &Mesh) -> Vec<ReplicaStatus> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CORES_PATIENCE;
     let asked: Vec<_> = (0..mesh.len())
         .map(|core| {
             let (reply, answer) = Reply::channel();
@@ -32,9 +35,14 @@ pub fn replicas(mesh: &Mesh) -> Vec<ReplicaStatus> {
     asked.iter().filter_map(|answer| answer.recv_deadline(deadline).ok()).flat_map(|core| core.replicas).collect()
 }
 
-/// Whether this node leads group 0: nobody else acts on petitions.
-pub fn decides(own: &[ReplicaStatus]) -> bool {
-    own.iter().any(|replica| replica.group == MAP_GROUP.0 && replica.role == ROLE_LEADER)
+/// Whether this node leads group 0, as nobody else acts on petitions; an error if it holds a replica that knows no leader.
+pub fn decides(own: &[ReplicaStatus]) -> Result<bool, String> {
+    match own.iter().find(|replica| replica.group == MAP_GROUP.0) {
+        Some(replica) if replica.leader.is_none() => {
+            Err("group 0 has no leader, and without one nobody is taken in: start the nodes that hold it".to_owned())
+        }
+        replica => Ok(replica.is_some_and(|replica| replica.role == ROLE_LEADER)),
+    }
 }
 
 /// A group that has no quorum without what node `number` had; `node` is this one, with the replicas `own`.
@@ -44,8 +52,17 @@ pub fn stranded(map: &ClusterMap, number: u16, node: u16, own: Vec<ReplicaStatus
     let others: BTreeSet<u16> = members.filter(|other| *other != number && *other != node).collect();
     // All at once: some may be gone without a word.
     let said: Vec<(u16, Vec<ReplicaStatus>)> = thread::scope(|scope| {
-        let ask = |other: u16| (other, scope.spawn(move || status(&map.nodes[usize::from(other)].address)));
-        let asked: Vec<_> = others.into_iter().map(ask).collect();
+        let ask = |other: u16| {
+            let spawned = thread::Builder::new().name("lobby".into()).spawn_scoped(scope, move || status(map, other));
+            match spawned {
+                Ok(asked) => Some((other, asked)),
+                Err(error) => {
+                    tracing::warn!(%error, "no thread to ask a node how its replicas are");
+                    None
+                }
+            }
+        };
+        let asked: Vec<_> = others.into_iter().filter_map(ask).collect();
         asked.into_iter().map(|(other, asked)| (other, asked.join().unwrap_or_default())).collect()
     });
     let whole = |(node, replicas): (u16, Vec<ReplicaStatus>)| {
@@ -55,13 +72,16 @@ pub fn stranded(map: &ClusterMap, number: u16, node: u16, own: Vec<ReplicaStatus
     map.stranded_without(number, |group, node| whole.contains(&(group, node)))
 }
 
-/// What the node at `address` says of its replicas; nothing if it says nothing.
-fn status(address: &str) -> Vec<ReplicaStatus> {
+/// What node `number` says of its replicas, if the directory that the map means is there; nothing if it says nothing.
+fn status(map: &ClusterMap, number: u16) -> Vec<ReplicaStatus> {
+    let node = &map.nodes[usize::from(number)];
+    let member = Some((map.cluster, node.incarnation));
     let ask = |out: &mut Vec<u8>| request::write_empty(out, Kind::Status, 0, 1);
-    match asking::ask_for(PATIENCE, address, Kind::Response, ask).map(|body| Response::decode(&body)) {
+    let answered = asking::ask_member(member, PATIENCE, &node.address, Kind::Response, ask);
+    match answered.map(|body| Response::decode(&body)) {
         Ok(Ok(Response::Status(status))) => status.groups,
         other => {
-            tracing::debug!(address, ?other, "a node does not say how its replicas are");
+            tracing::debug!(node = node.name, ?other, "a node does not say how its replicas are");
             Vec::new()
         }
     }

@@ -14,11 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends the frame that `write` appends to the node at `address`; gives the body of the answer, which must be of kind `wanted`.
 pub fn ask(address: &str, wanted: Kind, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<Vec<u8>> {
-    ask_for(PATIENCE, address, wanted, write)
+    ask_member(None, PATIENCE, address, wanted, write)
 }
 
-/// The same of a node that may take as long as `patience` for each step.
-pub fn ask_for(
+/// The same of a node that may take as long as `patience` for each step, and whose hello must name the cluster and the incarnation of
+/// `member`.
+pub fn ask_member(
+    member: Option<(u128, u64)>,
     patience: Duration,
     address: &str,
     wanted: Kind,
@@ -36,6 +38,9 @@ pub fn ask_for(
     stream.read_exact(&mut reply)?;
     let reply = HelloReply::decode(&reply).map_err(io::Error::other)?;
     reply.status.map_err(|refusal| io::Error::other(refusal.to_string()))?;
+    if member.is_some_and(|member| member != (reply.cluster, reply.incarnation)) {
+        return Err(io::Error::other("another data directory answers there"));
+    }
     let mut buffer = RecvBuffer::new(4096, BODY_BYTES_MAX);
     loop {
         let count = stream.read(buffer.spare())?;

@@ -147,16 +147,16 @@ fn pass_on(petition: Petition, stage: &Stage) -> Result<(), String> {
         Err(PetitionError::Member { .. } | PetitionError::Late { .. }) => return Ok(()),
         Err(why) => return Err(why.to_string()),
     };
+    let own = admission::replicas(&mesh);
+    if !admission::decides(&own)? {
+        return Ok(());
+    }
     let address = &map.nodes[usize::from(number)].address;
     let query = Query { name: stage.answer().name, incarnation: stage.answer().incarnation };
     let answered = asking::ask(address, Kind::FoundingAnswer, |out| net::founding::write_query(out, 1, &query));
     let there = answered.and_then(|body| net::founding::answer(&body).map_err(io::Error::other));
     match there {
         Ok(there) if (&there.name, there.incarnation) == (&petition.name, petition.incarnation) => {
-            let own = admission::replicas(&mesh);
-            if !admission::decides(&own) {
-                return Ok(());
-            }
             let stranded = match petition.insists {
                 true => None,
                 false => admission::stranded(&map, number, facts.node, own),

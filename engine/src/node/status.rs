@@ -167,7 +167,10 @@ impl Core {
     /// What this core's replicas look like now.
     pub(super) fn status(&self) -> CoreStatus {
         let state = self.state.borrow();
-        let replicas: Vec<_> = state.shard.views().map(|view| replica(&view)).collect();
+        // What the disk does not take, it may not give back either.
+        let stuck = state.shard.is_stuck();
+        let shown = |view| ReplicaStatus { whole: is_whole(&view) && !stuck, ..replica(&view) };
+        let replicas: Vec<_> = state.shard.views().map(shown).collect();
         let ready = state.shard.views().all(|view| is_ready(&view)) && state.shard.caught_up();
         CoreStatus { forwarded: state.clients.forwarded(), ready, replicas }
     }

@@ -77,7 +77,7 @@ impl Shard {
 
     /// Whether the disk has kept something waiting for half an election timeout: whoever leads here could acknowledge
     /// nothing, so this core does not claim to live (rule 23).
-    pub(super) fn is_stuck(&self) -> bool {
+    pub fn is_stuck(&self) -> bool {
         self.has_waited((self.options.election_ticks / 2).max(1))
     }
 
